@@ -1,0 +1,105 @@
+"""Adapter files: everything that was trained and what it was trained on, as safetensors.
+
+An adapter without the decoder or head that was trained beside it predicts nothing, so the file holds all that was trained.
+Its metadata says how to put the adapters back (`spec`) and which frozen weights they belong to (`fingerprint`).
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from graft.adapters.base import Adapter
+from graft.adapters.spec import restore, spec
+
+FORMAT = "graft-adapter-1"
+
+
+def save(model: nn.Module, path: str | Path) -> None:
+    """Write what was trained (every parameter that requires a gradient) and how to load it again.
+
+    Written beside and renamed, so that a file under this name is always whole.
+
+    Raises:
+        ValueError: nothing in the model is trained.
+    """
+    tensors = trained(model)
+    if not tensors:
+        raise ValueError("Nothing in the model requires a gradient, so there is nothing to save: inject an adapter first.")
+    frozen = {name: tensor for name, tensor in model.state_dict().items() if name not in tensors}
+    metadata = {
+        "format": FORMAT,
+        "adapters": json.dumps(spec(model)),
+        "backbone": getattr(model, "name", type(model).__name__),
+        "frozen_sha256": fingerprint(frozen),
+    }
+    path = Path(path)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, beside, metadata)
+    beside.replace(path)
+
+
+def load(model: nn.Module, path: str | Path) -> None:
+    """Put a saved adapter, and whatever else was trained with it, into a fresh copy of its backbone.
+
+    Raises:
+        ValueError: the file is no adapter file, belongs to other weights, or its tensors do not fit the model.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as an adapter file ({error}); expected one made by `save`.") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is a safetensors file but not an adapter file made by `save`.")
+    frozen = {name: tensor for name, tensor in model.state_dict().items() if name not in tensors}
+    if fingerprint(frozen) != metadata["frozen_sha256"]:
+        name = getattr(model, "name", type(model).__name__)
+        raise ValueError(f"{path} was trained on other weights ({metadata['backbone']}) than this model's ({name}).")
+    restore(model, json.loads(metadata["adapters"]))
+    copy_trained(model, tensors, str(path))
+
+
+def trained(model: nn.Module) -> dict[str, Tensor]:
+    """What is trained, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def copy_trained(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy saved tensors into the model and train exactly these; a name or shape that does not fit is refused by name."""
+    parameters = dict(model.named_parameters())
+    adapters = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if isinstance(module, Adapter)
+        for name, _ in module.named_parameters()
+    }
+    for name in [*tensors, *adapters]:
+        if name not in parameters:
+            raise ValueError(f"{source} holds {name}, which this model does not have.")
+        if name not in tensors:
+            raise ValueError(f"{source} lacks {name}, which this model's adapters need.")
+        if parameters[name].shape != tensors[name].shape:
+            given, needed = tuple(tensors[name].shape), tuple(parameters[name].shape)
+            raise ValueError(f"{source} holds {name} of shape {given}; this model needs {needed}.")
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(name in tensors)
+        if name in tensors:
+            parameter.data.copy_(tensors[name])
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
