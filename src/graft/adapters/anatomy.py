@@ -1,7 +1,7 @@
 """How a block keeps its projections: the only file that knows.
 
-Every attention block and MLP of the networks below is described in the same words: `projections`, which linear layer (and
-which of its rows) is q, k, v, o, fc1 or fc2, and `reader`, the one module through which q, k and v read the same tensor.
+Every attention block and MLP of the networks below is described in the same words: `projections`, which linear layer
+(and which of its rows) is q, k, v, o, fc1 or fc2, and `reader`, the one module through which q, k and v read one tensor.
 
     network                             names                           q, k, v
     segment-anything encoder, timm      qkv, proj                       fused, rows [q | k | v]
@@ -94,8 +94,8 @@ def fused_rows(attention: nn.Module, qkv: nn.Linear) -> Sequence[Tensor]:
     """The rows of q, k and v in a fused layer, each of shape (d_projection,)."""
     rows = torch.arange(qkv.out_features, device=qkv.weight.device)
     if hasattr(attention, "attention_biases"):  # TinyViT; timm's attention has a `norm` child too, but not these
-        per_head = rows.view(attention.num_heads, -1)
-        return [part.flatten() for part in per_head.split([attention.key_dim, attention.key_dim, attention.d], dim=1)]
+        heads, key_dim, value_dim = (int(getattr(attention, name)) for name in ("num_heads", "key_dim", "d"))
+        return [part.flatten() for part in rows.view(heads, -1).split([key_dim, key_dim, value_dim], dim=1)]
     return rows.chunk(3)
 
 

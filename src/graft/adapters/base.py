@@ -3,8 +3,8 @@
 A method says how its parameters are made (`setup`) and what the frozen weight becomes (`fold`). Everything else, the
 adapted layer's output, merging, files and tests, follows from these two. Two shortcuts are optional:
 
-    delta(x, W) == F.linear(x, fold(W) - W)             cheaper than folding: the layer computes F.linear(x, W, b) + delta
-    shift(x), with fold(W) x == W shift(x)              for a method that acts on the input of several projections at once
+    delta(x, W) == F.linear(x, fold(W) - W)     cheaper than folding: the layer computes F.linear(x, W, b) + delta
+    shift(x), with fold(W) x == W shift(x)      for a method that acts on the input of several projections at once
 
 A fresh adapter is the identity: fold(W) == W.
 """
@@ -80,7 +80,7 @@ class Adapter(nn.Module, ABC):
         """Refuse a rank that the layer cannot hold."""
         if self.rank > largest:
             rows, columns = weight.shape
-            raise ValueError(f"rank {self.rank} is larger than a {rows} x {columns} layer holds: give at most {largest}.")
+            raise ValueError(f"rank {self.rank} is larger than a {rows} x {columns} layer holds; give at most {largest}.")
 
 
 class InputAdapter(Adapter):

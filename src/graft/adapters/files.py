@@ -1,6 +1,6 @@
 """Adapter files: everything that was trained and what it was trained on, as safetensors.
 
-An adapter without the decoder or head that was trained beside it predicts nothing, so the file holds all that was trained.
+An adapter without the decoder or head that was trained beside it predicts nothing: the file holds all that was trained.
 Its metadata says how to put the adapters back (`spec`) and which frozen weights they belong to (`fingerprint`).
 """
 
@@ -15,7 +15,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from graft.adapters.base import Adapter
 from graft.adapters.spec import restore, spec
 
 FORMAT = "graft-adapter-1"
@@ -31,13 +30,12 @@ def save(model: nn.Module, path: str | Path) -> None:
     """
     tensors = trained(model)
     if not tensors:
-        raise ValueError("Nothing in the model requires a gradient, so there is nothing to save: inject an adapter first.")
-    frozen = {name: tensor for name, tensor in model.state_dict().items() if name not in tensors}
+        raise ValueError("Nothing in the model requires a gradient, so there is nothing to save: inject an adapter.")
     metadata = {
         "format": FORMAT,
         "adapters": json.dumps(spec(model)),
         "backbone": getattr(model, "name", type(model).__name__),
-        "frozen_sha256": fingerprint(frozen),
+        "frozen_sha256": fingerprint(frozen(model, tensors)),
     }
     path = Path(path)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -59,8 +57,7 @@ def load(model: nn.Module, path: str | Path) -> None:
         raise ValueError(f"{path} cannot be read as an adapter file ({error}); expected one made by `save`.") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} is a safetensors file but not an adapter file made by `save`.")
-    frozen = {name: tensor for name, tensor in model.state_dict().items() if name not in tensors}
-    if fingerprint(frozen) != metadata["frozen_sha256"]:
+    if fingerprint(frozen(model, tensors)) != metadata["frozen_sha256"]:
         name = getattr(model, "name", type(model).__name__)
         raise ValueError(f"{path} was trained on other weights ({metadata['backbone']}) than this model's ({name}).")
     restore(model, json.loads(metadata["adapters"]))
@@ -68,31 +65,35 @@ def load(model: nn.Module, path: str | Path) -> None:
 
 
 def trained(model: nn.Module) -> dict[str, Tensor]:
-    """What is trained, by name."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    """What training changes, by name: parameters that require a gradient, and the buffers (BatchNorm's) beside them."""
+    changing = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    owners = {name.rpartition(".")[0] for name in changing}
+    kept = model.state_dict().keys()
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in kept}
+    return changing | {name: buffer for name, buffer in buffers.items() if name.rpartition(".")[0] in owners}
+
+
+def frozen(model: nn.Module, changing: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters that training leaves alone, by name: what identifies a backbone."""
+    return {name: parameter for name, parameter in model.named_parameters() if name not in changing}
 
 
 def copy_trained(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy saved tensors into the model and train exactly these; a name or shape that does not fit is refused by name."""
-    parameters = dict(model.named_parameters())
-    adapters = {
-        f"{prefix}.{name}" if prefix else name
-        for prefix, module in model.named_modules()
-        if isinstance(module, Adapter)
-        for name, _ in module.named_parameters()
-    }
-    for name in [*tensors, *adapters]:
-        if name not in parameters:
+    """Copy saved tensors into the model and train exactly these; a name or shape that does not fit is refused."""
+    state = {name: tensor for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    adapters = {name for name in state if ".adapter." in f".{name}" and name in model.state_dict()}
+    for name in sorted({*tensors, *adapters}):
+        if name not in state:
             raise ValueError(f"{source} holds {name}, which this model does not have.")
         if name not in tensors:
             raise ValueError(f"{source} lacks {name}, which this model's adapters need.")
-        if parameters[name].shape != tensors[name].shape:
-            given, needed = tuple(tensors[name].shape), tuple(parameters[name].shape)
+        if state[name].shape != tensors[name].shape:
+            given, needed = tuple(tensors[name].shape), tuple(state[name].shape)
             raise ValueError(f"{source} holds {name} of shape {given}; this model needs {needed}.")
-    for name, parameter in parameters.items():
+    for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in tensors)
-        if name in tensors:
-            parameter.data.copy_(tensors[name])
+    for name, tensor in tensors.items():
+        state[name].data.copy_(tensor)
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
@@ -101,5 +102,5 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy())
+        digest.update(memoryview(tensor.flatten().view(torch.uint8).numpy()))
     return digest.hexdigest()

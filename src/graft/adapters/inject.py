@@ -34,13 +34,13 @@ def inject(
     """Freeze the model and adapt its attention blocks and MLPs, in place. What it computes stays the same.
 
     Args:
-        model: Any network that `anatomy` knows. Its own parameters are frozen; what else is to be trained, unfreeze after.
+        model: Any network that `anatomy` knows. Its own parameters are frozen; unfreeze after what else is to be trained.
         adapter: A configured prototype, such as `SerialLoRA(rank=8)`; each site gets a fresh copy.
         targets: Of "q", "k", "v", "o", "fc1", "fc2"; None means what the method's paper adapts.
         where: Dotted-name prefixes of the parts to adapt, such as ["image_encoder"]; None means the whole model.
 
     Raises:
-        ValueError: nothing matched, a target or prefix does not exist, a site is adapted already, or the rank is too large.
+        ValueError: nothing matched, a target or prefix does not exist, a site is adapted already, the rank is too large.
         TypeError: an attention block of unknown anatomy.
     """
     targets = adapter.targets if targets is None else targets
@@ -64,7 +64,7 @@ def inject(
 
 def plan(block: Block, adapter: Adapter, targets: Sequence[str]) -> Iterator[Site]:
     """The sites of one block, each with its adapter, before anything is changed."""
-    chosen = {target: block.projections[target] for target in TARGETS if target in targets and target in block.projections}
+    chosen = {target: block.projections[target] for target in TARGETS if target in {*targets} & {*block.projections}}
     try:
         if chosen and isinstance(adapter, InputAdapter) and block.reader is not None:
             stacked = torch.cat([projection.weight for projection in chosen.values()])
@@ -97,7 +97,7 @@ def adapter_of(group: dict[str, Projection], adapter: Adapter) -> Adapter | Fuse
 
 
 def shift_input(attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """Forward pre-hook. It reads the adapter off its module: a closure would, after a deepcopy, feed from the old one."""
+    """Forward pre-hook. It reads the adapter off its module: a closure would feed from the old one after a deepcopy."""
     adapter = attention.adapter
     assert isinstance(adapter, InputAdapter)
     if args:

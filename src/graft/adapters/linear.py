@@ -47,7 +47,7 @@ class Fused(nn.Module):
 
 
 class FusedLowRank(Fused):
-    """The low-rank adapters of a fused layer, computed as one pair: their downs stacked, their ups on the block rows."""
+    """The low-rank adapters of a fused layer, computed as one pair: their downs stacked, each up on its own rows."""
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         downs, ups = [], []
@@ -80,7 +80,7 @@ class AdaptedLinear(nn.Linear):
         """Fold the adapter into the weight and become a plain `nn.Linear` again."""
         fold_into(self, self.adapter)
         del self.adapter
-        self.__class__ = nn.Linear
+        self.__class__ = nn.Linear  # type: ignore[assignment]
 
     def forward(self, input: Tensor) -> Tensor:
         output: Tensor = self.adapter(input, self.weight, self.bias)

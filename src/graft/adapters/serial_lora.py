@@ -2,8 +2,8 @@
 
     x' = x + s B A x        q, k, v = W_q x', W_k x', W_v x'        so        W' = W (I + s B A)
 
-A (`down`) is r x d, B (`up`) is d x r, s = alpha / r. One pair serves q, k and v: 2 r d parameters a block, a quarter of
-LoRA's on q, k, v and o. Zhong et al., ICME 2025, https://arxiv.org/abs/2503.17750
+A (`down`) is r x d, B (`up`) is d x r, s = alpha / r. One pair serves q, k and v: 2 r d parameters a block, a quarter
+of LoRA's on q, k, v and o. Zhong et al., ICME 2025, https://arxiv.org/abs/2503.17750
 
 The paper does not say, where it could be read, how A and B start, nor alpha or dropout: A Kaiming-uniform, B zero,
 alpha = r and no dropout are our choice.

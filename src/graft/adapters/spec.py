@@ -49,7 +49,7 @@ def adapters_of(name: str, module: nn.Module) -> dict[str, Adapter]:
 def restore(model: nn.Module, entries: list[dict[str, Any]]) -> None:
     """Inject what `spec` described. Only classes that are imported already are used: a file imports nothing."""
     for entry in entries:
-        known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in subclasses(Adapter)}
+        known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in subclasses(Adapter)}  # type: ignore[type-abstract]
         if entry["method"] not in known:
             raise ValueError(f"The adapter {entry['method']} is unknown here; import the module that defines it first.")
         inject(model, known[entry["method"]](**entry["options"]), entry["targets"], entry["where"])

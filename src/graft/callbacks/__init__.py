@@ -1,0 +1,10 @@
+"""What happens around training: adapting the backbone, and everything that a person looks at."""
+
+from graft.callbacks.adapt import Adapt
+from graft.callbacks.baseline import Baseline
+from graft.callbacks.meters import Meters
+from graft.callbacks.pictures import Pictures
+from graft.callbacks.predictions import SavePredictions
+from graft.callbacks.summary import Summary
+
+__all__ = ["Adapt", "Baseline", "Meters", "Pictures", "SavePredictions", "Summary"]

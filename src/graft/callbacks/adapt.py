@@ -1,0 +1,98 @@
+"""Adapt a module's backbone: freeze it, inject an adapter, train what else is named, and watch that all of it learns."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+from graft.adapters import Adapter, inject
+from graft.adapters.spec import spec
+from graft.callbacks.report import report
+from graft.rules import Rule
+
+
+class Adapt(Callback):
+    """Freezes the backbone, injects the adapter, and trains what `train` names.
+
+    Args:
+        adapter: The low-rank method, such as SerialLoRA; null trains only what `train` names.
+        targets: Projections to adapt, of q, k, v, o, fc1, fc2. null: those of the method's paper.
+        where: Parts of the backbone to adapt, by dotted name. null: all of it.
+        train: Parts of the backbone to train whole, by dotted name, such as mask_decoder. The rest is frozen.
+        rules: How the adapter is trained, where that is a paper's idea, such as LoRAPlus.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter | None = None,
+        targets: list[str] | None = None,
+        where: list[str] | None = None,
+        train: list[str] | None = None,
+        rules: list[Rule] | None = None,
+    ) -> None:
+        self.adapter = adapter
+        self.targets = targets
+        self.where = where
+        self.train = train or []
+        self.rules = rules or []
+        self.steps_seen = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Runs once for each stage: a backbone that is adapted already is left as it is."""
+        model = backbone(pl_module)
+        pl_module.rules = self.rules
+        if not spec(model):
+            unreached: Callable[[], set[str]] = getattr(pl_module, "unreached", set)
+            model.requires_grad_(False)
+            if self.adapter is not None:
+                inject(model, self.adapter, self.targets, self.where)
+            train_whole(model, self.train, unreached())
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError("Nothing is trained: give adapt.adapter a method, adapt.train a part of the backbone, or both.")
+        model.eval()  # frozen BatchNorm and dropout stay as they were pretrained
+        for name, module in model.named_modules():
+            if isinstance(module, Adapter) or name in self.train:
+                module.train()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        report(backbone(pl_module))
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After the first backward all that is trained must have a gradient: layers can be bypassed without a word."""
+        if trainer.global_step == 0:
+            for name, parameter in backbone(pl_module).named_parameters():
+                if parameter.requires_grad and parameter.grad is None:
+                    raise ValueError(
+                        f"{name} is trained but got no gradient: its module's forward bypasses it, or the loss does not "
+                        "depend on it. Leave it out by adapt.where, adapt.targets or adapt.train."
+                    )
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        for rule in self.rules:
+            rule.before_step(backbone(pl_module), trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step > self.steps_seen:  # not after every batch: gradients may be accumulated
+            self.steps_seen = trainer.global_step
+            for rule in self.rules:
+                rule.after_step(backbone(pl_module), trainer.global_step)
+
+
+def backbone(pl_module: LightningModule) -> nn.Module:
+    """What is adapted: the module's `model`."""
+    model = getattr(pl_module, "model", None)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{type(pl_module).__name__} has no backbone: build it in `__init__`, as `self.model`.")
+    return model
+
+
+def train_whole(model: nn.Module, prefixes: list[str], unreached: set[str]) -> None:
+    """Train all parameters below the dotted names, but for those that no gradient can reach."""
+    for prefix in prefixes:
+        below = [name for name, _ in model.named_parameters() if f"{name}.".startswith(f"{prefix}.")]
+        if not below:
+            parts = ", ".join(name for name, _ in model.named_children())
+            raise ValueError(f"adapt.train names {prefix!r}, which has no parameters in the backbone; its parts are {parts}.")
+        for name in below:
+            model.get_parameter(name).requires_grad_(name not in unreached)

@@ -1,0 +1,61 @@
+"""Write predicted masks as files: for each image a mask PNG at the original size and an overlay PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from PIL import Image
+from torch import Tensor
+
+from graft.callbacks.colors import CLASSES, overlay
+
+
+class SavePredictions(BasePredictionWriter):
+    """Writes `<name>_mask.png` (0 and 255, or class indices with a palette) and `<name>_overlay.png`.
+
+    Args:
+        folder: Where to; null means `predictions` in the run's log folder.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__("batch")
+        self.folder = folder
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Any,
+        batch_indices: Sequence[int] | None,
+        batch: dict[str, Any],
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        folder = self.target(trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        several = getattr(pl_module, "num_classes", 1) > 1
+        for mask, image, name in zip(prediction, batch["original_image"], batch["name"], strict=True):
+            mask = mask.cpu()
+            to_image(mask, several).save(folder / f"{name}_mask.png")
+            picture = overlay(image.cpu(), mask).permute(1, 2, 0)
+            Image.fromarray(np.ascontiguousarray(picture.numpy())).save(folder / f"{name}_overlay.png")
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            print(f"Masks and overlays are in {self.target(trainer)}")
+
+    def target(self, trainer: Trainer) -> Path:
+        """The folder that is written to."""
+        return self.folder or Path(trainer.log_dir or trainer.default_root_dir) / "predictions"
+
+
+def to_image(mask: Tensor, several: bool) -> Image.Image:
+    """A mask of class indices (H, W) as an image: black and white, or indices with a palette."""
+    if not several:
+        return Image.fromarray((mask > 0).byte().mul(255).numpy())
+    image = Image.fromarray(mask.byte().numpy()).convert("P")
+    image.putpalette([0, 0, 0, *CLASSES.repeat(32, 1).flatten().tolist()][: 256 * 3])
+    return image

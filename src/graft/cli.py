@@ -1,0 +1,99 @@
+"""The command line: LightningCLI with keys of its own for what Graft adds to a run."""
+
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from graft.callbacks import Adapt, Baseline, Meters, Pictures, SavePredictions, Summary
+from graft.data.base import SegmentationData
+from graft.modules.adapted import AdaptedModule
+
+TRAINER = {
+    "logger": {
+        "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+        "init_args": {"save_dir": ".", "name": "lightning_logs", "default_hp_metric": False},
+    },
+    "num_sanity_val_steps": 0,  # the baseline validates everything before the first step
+    "use_distributed_sampler": False,  # the data modules shard: by seed and epoch, and nobody is scored twice
+    "log_every_n_steps": 10,
+}
+CHECKPOINT = {
+    "filename": "best-{step}",
+    "mode": "max",
+    "save_last": True,
+    "auto_insert_metric_name": False,
+}
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the whole configuration into the log folder and into every checkpoint."""
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.parser.dump(self.config, skip_none=False)
+
+
+class GraftCLI(LightningCLI):
+    """Adds the keys `adapt`, `checkpoint`, `pictures` and `predictions` (callbacks), and `cache`."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--cache", type=str | None, help="Folder for downloaded weights and data (default: $GRAFT_CACHE, ~/.cache/graft)."
+        )
+        parser.add_lightning_class_args(Adapt, "adapt")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Pictures, "pictures")
+        parser.add_lightning_class_args(SavePredictions, "predictions")
+        parser.set_defaults({f"checkpoint.{name}": value for name, value in CHECKPOINT.items()})
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning lets a checkpoint's hyper-parameters override the command line; here what the user types wins.
+
+        A checkpoint that does not fit the configuration is refused when it is loaded.
+        """
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        if self.subcommand in ("test", "predict") and not config.ckpt_path:
+            raise ValueError(f"`{self.subcommand}` needs --ckpt_path: without it an untrained head would answer.")
+        if config.cache:
+            os.environ["GRAFT_CACHE"] = config.cache  # processes that Lightning starts inherit it
+
+
+def main(args: ArgsType = None) -> GraftCLI:
+    """Run a subcommand, `fit`, `validate`, `test` or `predict`. What Graft refuses ends in one sentence and exit code 1."""
+    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    try:
+        return GraftCLI(
+            AdaptedModule,
+            SegmentationData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                **TRAINER,
+                "precision": "bf16-mixed" if bf16 else "32-true",
+                "callbacks": [Baseline(), Meters(), LearningRateMonitor(), RichProgressBar(), Summary()],
+            },
+            args=args,
+        )
+    except Exception as error:
+        if not raised_here(error.__traceback__):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def raised_here(traceback: TracebackType | None) -> bool:
+    """Whether an exception was raised by Graft's own code, and so is a sentence for its user."""
+    while traceback and traceback.tb_next:
+        traceback = traceback.tb_next
+    return traceback is not None and Path(traceback.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parent)

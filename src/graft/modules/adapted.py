@@ -1,0 +1,127 @@
+"""What every task shares: a frozen backbone in `model`, an optimizer over what is trained, and checkpoints of just that."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from graft.adapters.files import fingerprint, trained
+from graft.adapters.spec import restore, spec
+from graft.modules.schedule import WarmupCosine
+from graft.rules import Rule
+
+KEY = "graft"
+"""Where a checkpoint keeps what it takes to rebuild the adapted model."""
+
+
+def adamw(parameters: Any) -> Optimizer:
+    """The default optimizer."""
+    return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.01)
+
+
+class AdaptedModule(LightningModule):
+    """A backbone in `self.model`, adapted by the `Adapt` callback.
+
+    Args:
+        backbone: Name of the backbone, written into checkpoints.
+        model: The backbone itself, pretrained.
+        optimizer: Made over groups of what is trained.
+        lr_scheduler: Stepped after every optimizer step; None is a linear warm-up, then a cosine down to zero.
+        warmup: Share of the steps that warm up, 0 to 1, where `lr_scheduler` is None.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        model: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        lr_scheduler: Callable[[Optimizer], LRScheduler] | None,
+        warmup: float,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.model = model
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.warmup = warmup
+        self.rules: list[Rule] = []
+
+    def unreached(self) -> set[str]:
+        """Names of the model's parameters that the loss cannot reach whatever is trained; `Adapt` freezes them."""
+        return set()
+
+    def configure_optimizers(self) -> Any:
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"name": "matrices", "params": [p for p in parameters if p.ndim > 1]},
+            {"name": "vectors", "params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        for rule in self.rules:
+            groups = rule.param_groups(self.model, groups)
+        optimizer = self.optimizer(groups)
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get("lr_ratio", 1.0)
+        if self.lr_scheduler is None:
+            scheduler: LRScheduler = WarmupCosine(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup)
+        else:
+            scheduler = self.lr_scheduler(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def frozen_sha256(self) -> str:
+        """The fingerprint of the frozen weights."""
+        return fingerprint({name: p for name, p in self.model.named_parameters() if not p.requires_grad})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        frozen = {f"model.{name}" for name, p in self.model.named_parameters() if not p.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
+        checkpoint[KEY] = {
+            "backbone": self.backbone,
+            "adapters": spec(self.model),
+            "trained": list(trained(self.model)),
+            "frozen_sha256": self.frozen_sha256(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Rebuild the adapted model where no callback has, and refuse a checkpoint that does not fit, by name."""
+        if KEY not in checkpoint:
+            raise ValueError("This checkpoint was not made by graft: it does not say which adapter it holds.")
+        saved, mine = checkpoint[KEY], spec(self.model)
+        if saved["backbone"] != self.backbone:
+            raise ValueError(f"This checkpoint was trained on {saved['backbone']}; the model here is {self.backbone}.")
+        if not mine:
+            restore(self.model, saved["adapters"])
+        elif mine != saved["adapters"]:
+            raise ValueError(f"This checkpoint holds {said(saved['adapters'])}; the configuration asks for {said(mine)}.")
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name in saved["trained"])
+        if saved["frozen_sha256"] != self.frozen_sha256():
+            raise ValueError(f"This checkpoint was trained on other weights of {self.backbone} than those loaded here.")
+        check_tensors(self.state_dict(), checkpoint["state_dict"], {f"model.{name}" for name in saved["trained"]})
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Strict about all that a checkpoint holds; the frozen weights, which it does not, stay as they were built."""
+        frozen = {f"model.{name}": p for name, p in self.model.named_parameters() if not p.requires_grad}
+        return super().load_state_dict({**frozen, **state_dict}, strict, assign)
+
+
+def said(adapters: list[dict[str, Any]]) -> str:
+    """An adapter spec in words."""
+    return " and ".join(f"{a['method'].rsplit('.', 1)[-1]} {a['options']} on {', '.join(a['targets'])}" for a in adapters)
+
+
+def check_tensors(model: dict[str, Any], saved: dict[str, Any], needed: set[str]) -> None:
+    """Refuse a checkpoint with a missing, unknown or misshapen tensor, by name."""
+    for name in sorted(needed):
+        if name not in saved:
+            raise ValueError(f"This checkpoint lacks {name}, which was trained: it is damaged or was cut.")
+    for name, tensor in saved.items():
+        if name not in model:
+            raise ValueError(f"This checkpoint holds {name}, which this model does not have.")
+        if isinstance(tensor, torch.Tensor) and tensor.shape != model[name].shape:
+            given, expected = tuple(tensor.shape), tuple(model[name].shape)
+            raise ValueError(f"This checkpoint holds {name} of shape {given}; this model needs {expected}.")

@@ -1,0 +1,153 @@
+"""Segmentation with SAM: without prompts, or with a box or a point for each image."""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from graft.backbones import Sam, build_sam
+from graft.losses import SegmentationLoss
+from graft.modules.adapted import AdaptedModule, adamw
+from graft.modules.scores import SegmentationScores
+
+Batch = dict[str, Any]
+
+
+class SamSegmentation(AdaptedModule):
+    """Fine-tunes SAM for segmentation.
+
+    Args:
+        backbone: vit_b, vit_l, vit_h (Segment Anything), vit_t (LiteMedSAM), or tiny (random, for tests).
+        image_size: Images are resized so that their longest side is this many pixels, then padded to a square.
+        checkpoint: Weights of the backbone: auto (downloaded, or packaged), a path to a local .pth, or null (random).
+        prompt: What tells SAM where to look: none, a box (jittered ground truth in training), or a point.
+        num_classes: Number of classes, background not counted. 1: foreground by sigmoid; more: softmax with background.
+        dice_weight: Weight of the soft Dice loss beside the cross-entropy.
+        focal_gamma: Exponent of the focal factor on the cross-entropy; 0 is none.
+        optimizer: Made over what is trained; vectors (biases, norms) get no weight decay.
+        lr_scheduler: Stepped after every optimizer step. null: a linear warm-up, then a cosine down to zero.
+        warmup: Share of the steps that warm up, where lr_scheduler is null.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "vit_b",
+        image_size: int = 1024,
+        checkpoint: str | None = "auto",
+        prompt: Literal["none", "box", "point"] = "none",
+        num_classes: int = 1,
+        dice_weight: float = 1.0,
+        focal_gamma: float = 0.0,
+        optimizer: OptimizerCallable = adamw,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        warmup: float = 0.05,
+    ) -> None:
+        sam = build_sam(backbone, image_size, checkpoint, num_classes)
+        super().__init__(backbone, sam, optimizer, lr_scheduler, warmup)
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"])
+        self.image_size = image_size
+        self.prompt = prompt
+        self.num_classes = num_classes
+        self.loss = SegmentationLoss(dice_weight, focal_gamma)
+        self.scores = SegmentationScores([f"class_{k + 1}" for k in range(num_classes)])
+
+    def setup(self, stage: str) -> None:
+        """Name the scores' classes as the data set does."""
+        self.scores.classes = getattr(self.trainer.datamodule, "classes", self.scores.classes)
+
+    @property
+    def sam(self) -> Sam:
+        """The backbone, under its own type."""
+        assert isinstance(self.model, Sam)
+        return self.model
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (B, 1 or num_classes + 1, S, S) for a batch's `image` (B, 3, S, S), `size` (B, 2) and prompts."""
+        embedding = self.sam.image_encoder(self.sam.normalize(batch["image"], batch["size"]))
+        return self.decode(embedding, batch)
+
+    def decode(self, embedding: Tensor, batch: Batch) -> Tensor:
+        """Logits at the size of the padded square, from an image embedding (B, C, h, w)."""
+        low_res = self.sam.decode(
+            embedding,
+            boxes=batch["box"] if self.prompt == "box" else None,
+            points=batch["point"] if self.prompt == "point" else None,
+        )
+        return F.interpolate(low_res, (self.image_size, self.image_size), mode="bilinear", align_corners=False)
+
+    def masks(self, logits: Tensor, batch: Batch) -> list[Tensor]:
+        """Class indices at each image's original size: the padding is cut off before the logits are resized back."""
+        masks = []
+        for image_logits, size, original in zip(logits.float(), batch["size"], batch["original_size"], strict=True):
+            (height, width), shape = size.tolist(), original.tolist()
+            resized = F.interpolate(image_logits[None, :, :height, :width], shape, mode="bilinear", align_corners=False)
+            mask = resized[0, 0] > 0 if self.num_classes == 1 else resized[0].argmax(0)
+            masks.append(mask.byte())
+        return masks
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        terms = self.loss(self(batch), batch["mask"], valid_pixels(batch))
+        size = len(batch["image"])
+        self.log("train/loss", terms["loss"], prog_bar=True, batch_size=size)
+        self.log("train/cross_entropy", terms["cross_entropy"], batch_size=size)
+        self.log("train/dice_loss", terms["dice_loss"], batch_size=size)
+        return terms["loss"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
+        return self.evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
+        return self.evaluate(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
+        return self.masks(self(batch), batch)
+
+    def evaluate(self, batch: Batch, stage: str) -> list[Tensor]:
+        """Score a batch; returns its predicted masks for whoever wants to show them."""
+        logits = self(batch)
+        terms = self.loss(logits, batch["mask"], valid_pixels(batch))
+        self.log(f"{stage}/loss", terms["loss"], batch_size=len(logits), on_epoch=True, sync_dist=True)
+        masks = self.masks(logits, batch)
+        for mask, truth in zip(masks, batch["original_mask"], strict=True):
+            self.scores.update(mask, truth)
+        return masks
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_scores("test")
+
+    def log_scores(self, stage: str) -> None:
+        """Log the scores since the last call under `stage/`, `dice` in the progress bar too."""
+        for name, score in self.scores.compute().items():
+            self.log(f"{stage}/{name}", score, prog_bar=name == "dice")
+        self.scores.reset()
+
+    @torch.enable_grad()
+    def unreached(self) -> set[str]:
+        """Parameters of the decoder and prompt encoder that get no gradient from a random embedding, however it is cut."""
+        sam, size = self.sam, self.image_size
+        grid = sam.prompt_encoder.image_embedding_size
+        batch = {"box": torch.tensor([[0.0, 0.0, size / 2, size / 2]]), "point": torch.tensor([[size / 2, size / 2]])}
+        names = [n for n, _ in sam.named_parameters() if not n.startswith("image_encoder.")]
+        parameters = [sam.get_parameter(name) for name in names]
+        before = [parameter.requires_grad for parameter in parameters]
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        embedding = torch.randn(1, sam.prompt_encoder.embed_dim, *grid, generator=torch.Generator().manual_seed(0))
+        batch = {name: prompt.to(self.device) for name, prompt in batch.items()}
+        logits = self.decode(embedding.to(self.device), batch)
+        gradients = torch.autograd.grad(logits.square().mean(), parameters, allow_unused=True)
+        for parameter, requires_grad in zip(parameters, before, strict=True):
+            parameter.requires_grad_(requires_grad)
+        return {n for n, gradient in zip(names, gradients, strict=True) if gradient is None or not gradient.any()}
+
+
+def valid_pixels(batch: Batch) -> Tensor:
+    """(B, S, S) bool: True inside the resized image, False in the padding."""
+    side = torch.arange(batch["image"].shape[-1], device=batch["size"].device)
+    height, width = batch["size"][:, 0, None], batch["size"][:, 1, None]
+    return (side < height)[:, :, None] & (side < width)[:, None, :]

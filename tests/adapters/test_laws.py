@@ -1,0 +1,176 @@
+"""The law, over every exported adapter and every anatomy: a new adapter is found by these tests, none is written for it."""
+
+import copy
+import inspect
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+import graft.adapters
+from graft.adapters import Adapter, InputAdapter, inject, load, merge, save
+from graft.adapters.spec import spec
+from tests.adapters.networks import NETWORKS, build, shake
+
+ADAPTERS = [
+    kind
+    for kind in vars(graft.adapters).values()
+    if inspect.isclass(kind) and issubclass(kind, Adapter) and not inspect.isabstract(kind)
+]
+each_adapter = pytest.mark.parametrize("kind", ADAPTERS, ids=lambda kind: kind.__name__)
+each_network = pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
+
+
+@each_adapter
+@each_network
+def test_a_fresh_adapter_is_the_identity(kind, make):
+    network = build(make)
+    before = network.call(network.model)
+    inject(network.model, kind(rank=4))
+    assert torch.equal(network.call(network.model), before)
+
+
+@each_adapter
+@each_network
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
+def test_merged_equals_adapted(kind, make, dtype, tolerance):
+    network = build(make, dtype)
+    untouched = copy.deepcopy(network.model)
+    keys, types = list(untouched.state_dict()), [type(module) for module in untouched.modules()]
+    inject(network.model, kind(rank=4, alpha=6))
+    shake(network.model)
+    adapted = network.call(network.model)
+    assert (adapted - network.call(untouched)).abs().max() > 1e-3  # it does something
+    merge(network.model)
+    assert (network.call(network.model) - adapted).abs().max() < tolerance * adapted.abs().max()
+    assert list(network.model.state_dict()) == keys
+    assert [type(module) for module in network.model.modules()] == types
+    assert not any(module._forward_pre_hooks for module in network.model.modules())
+
+
+@each_adapter
+@each_network
+def test_bf16_autocast_stays_near_float32(kind, make):
+    network = build(make, torch.float32)
+    inject(network.model, kind(rank=4))
+    shake(network.model)
+    exact = network.call(network.model)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network.call(network.model)
+    assert (rough.float() - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+@each_adapter
+@each_network
+def test_the_trunk_gets_no_gradient_and_every_adapter_does(kind, make):
+    network = build(make)
+    inject(network.model, kind(rank=4))
+    for _ in range(2):  # factors behind a zero get theirs in the second step
+        network.call(network.model).square().sum().backward()
+        for parameter in network.model.parameters():
+            if parameter.grad is not None:
+                parameter.data -= 1e-3 * parameter.grad.sign()
+    owned = {p for module in network.model.modules() if isinstance(module, Adapter) for p in module.parameters()}
+    for name, parameter in network.model.named_parameters():
+        if parameter in owned:
+            assert parameter.grad is not None, name
+            assert parameter.grad.any(), name
+        else:
+            assert parameter.grad is None, name
+
+
+@each_adapter
+@each_network
+def test_save_and_load_into_a_fresh_backbone(kind, make, tmp_path):
+    network = build(make)
+    fresh = copy.deepcopy(network.model)
+    inject(network.model, kind(rank=4, alpha=2))
+    extra = next(p for name, p in network.model.named_parameters() if "norm" in name)
+    extra.requires_grad_(True)
+    shake(network.model)
+    save(network.model, tmp_path / "adapter.safetensors")
+    torch.manual_seed(99)
+    load(fresh, tmp_path / "adapter.safetensors")
+    assert torch.equal(network.call(fresh), network.call(network.model))
+    assert spec(fresh) == spec(network.model)
+    assert [n for n, p in fresh.named_parameters() if p.requires_grad] == [
+        n for n, p in network.model.named_parameters() if p.requires_grad
+    ]
+
+
+@each_adapter
+@each_network
+def test_copies_are_independent_and_pickle(kind, make):
+    network = build(make)
+    inject(network.model, kind(rank=4))
+    shake(network.model)
+    expected = network.call(network.model)
+    copied, pickled = copy.deepcopy(network.model), pickle.loads(pickle.dumps(network.model))
+    shake(network.model, seed=3)
+    assert not torch.equal(network.call(network.model), expected)
+    assert torch.equal(network.call(copied), expected)
+    assert torch.equal(network.call(pickled), expected)
+
+
+@each_adapter
+def test_delta_or_shift_is_the_folded_weight(kind):
+    torch.manual_seed(0)
+    linear = nn.Linear(24, 16).double()
+    adapter = kind(rank=4, alpha=6).on(linear.weight)
+    shake(adapter)
+    x = torch.randn(3, 5, 24, dtype=torch.float64)
+    folded = x @ adapter.fold(linear.weight).T
+    assert (adapter(x, linear.weight, None) - folded).abs().max() < 1e-10
+    if isinstance(adapter, InputAdapter):
+        assert (adapter.shift(x) @ linear.weight.T - folded).abs().max() < 1e-10
+    elif hasattr(adapter, "delta"):
+        assert (adapter.delta(x, linear.weight) - (folded - x @ linear.weight.T)).abs().max() < 1e-10
+
+
+@each_adapter
+def test_a_prototype_stays_a_prototype(kind):
+    prototype = kind(rank=2)
+    weight = torch.randn(8, 8)
+    first, second = prototype.on(weight), prototype.on(weight)
+    assert not list(prototype.parameters())
+    assert not {id(p) for p in first.parameters()} & {id(p) for p in second.parameters()}
+    assert prototype.options()["rank"] == 2
+    assert kind(**prototype.options()).options() == prototype.options()
+
+
+@each_adapter
+@pytest.mark.parametrize("options", [{"rank": 0}, {"rank": -3}, {"alpha": -1.0}, {"alpha": 0.0}])
+def test_bad_options_are_refused(kind, options):
+    with pytest.raises(ValueError, match=rf"{next(iter(options))} is .*; "):
+        kind(**options)
+
+
+@each_adapter
+def test_a_rank_that_does_not_fit_is_refused_and_nothing_is_changed(kind):
+    network = build(NETWORKS[0])
+    with pytest.raises(ValueError, match=r"blocks\.0.*rank 33 is larger than"):
+        inject(network.model, kind(rank=33))
+    assert not spec(network.model)
+    assert all(parameter.requires_grad for parameter in network.model.parameters())
+
+
+@each_adapter
+def test_compiles_without_a_graph_break(kind):
+    network = build(NETWORKS[0], torch.float32)
+    block = network.model.blocks[1].attn
+    inject(block, kind(rank=4))
+    shake(block)
+    x = torch.randn(1, 4, 4, 32)
+    compiled = torch.compile(block, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(x), block(x), atol=1e-6)
+
+
+@each_adapter
+def test_dropout_acts_in_training_alone(kind):
+    torch.manual_seed(0)
+    adapter = kind(rank=4, dropout=0.5).on(torch.randn(16, 16))
+    shake(adapter)
+    x, weight = torch.randn(4, 16), torch.randn(16, 16)
+    assert not torch.equal(adapter.train()(x, weight, None), adapter(x, weight, None))
+    assert torch.equal(adapter.eval()(x, weight, None), adapter(x, weight, None))
