@@ -1,7 +1,9 @@
 """The command line: LightningCLI with keys of its own for what Graft adds to a run."""
 
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +25,7 @@ TRAINER = {
     "num_sanity_val_steps": 0,  # the baseline validates everything before the first step
     "use_distributed_sampler": False,  # the data modules shard: by seed and epoch, and nobody is scored twice
     "log_every_n_steps": 10,
+    "enable_model_summary": False,  # Adapt reports what is trained
 }
 CHECKPOINT = {
     "filename": "best-{step}",
@@ -44,7 +47,9 @@ class GraftCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--cache", type=str | None, help="Folder for downloaded weights and data (default: $GRAFT_CACHE, ~/.cache/graft)."
+            "--cache",
+            type=str | None,
+            help="Folder for downloaded weights and data (default: $GRAFT_CACHE, else ~/.cache/graft).",
         )
         parser.add_lightning_class_args(Adapt, "adapt")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
@@ -66,8 +71,16 @@ class GraftCLI(LightningCLI):
             os.environ["GRAFT_CACHE"] = config.cache  # processes that Lightning starts inherit it
 
 
+def quiet() -> None:
+    """Silence what Lightning says about things that are meant."""
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # what is frozen stays in it
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # between Lightning and torch
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
+
+
 def main(args: ArgsType = None) -> GraftCLI:
-    """Run a subcommand, `fit`, `validate`, `test` or `predict`. What Graft refuses ends in one sentence and exit code 1."""
+    """Run fit, validate, test or predict. What Graft refuses ends in one sentence and exit code 1."""
+    quiet()
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     try:
         return GraftCLI(

@@ -9,15 +9,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SegmentationLoss:
-    """Pixel-wise cross-entropy plus soft Dice; each computed per image over its valid pixels, then averaged.
+    """Pixel-wise cross-entropy plus soft Dice, each computed for every image over its valid pixels, then averaged.
 
-    One channel of logits is a binary problem (binary cross-entropy, Dice of the foreground). K + 1 channels are K classes
-    and a background in channel 0 (cross-entropy, Dice averaged over the K classes).
+    One channel of logits is a binary problem (binary cross-entropy, Dice of the foreground). K + 1 channels are K
+    classes and a background in channel 0 (cross-entropy, Dice averaged over the K classes).
 
     Args:
         dice_weight: Weight of the soft Dice term; 0 leaves the cross-entropy alone.
-        focal_gamma: Exponent of the focal factor (1 - p)^gamma (Lin et al., https://arxiv.org/abs/1708.02002); 0 is plain
-            cross-entropy.
+        focal_gamma: Exponent of the focal factor (1 - p)^gamma (https://arxiv.org/abs/1708.02002); 0 is none.
     """
 
     dice_weight: float = 1.0

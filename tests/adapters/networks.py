@@ -94,5 +94,3 @@ def shake(model: nn.Module, seed: int = 2) -> None:
         if parameter.requires_grad:
             values = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.data.copy_(0.2 * values)
-
-

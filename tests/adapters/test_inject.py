@@ -131,7 +131,7 @@ def test_a_prefix_matches_whole_names():
 
 
 def test_serial_lora_takes_exactly_q_k_v():
-    with pytest.raises(ValueError, match="SerialLoRA adapts the one input that q, k and v share, .* given q, v"):
+    with pytest.raises(ValueError, match=r"SerialLoRA adapts the one input that q, k and v share, .* given q, v"):
         inject(build(segment_anything).model, SerialLoRA(), targets=["q", "v"])
 
 
@@ -144,5 +144,7 @@ def test_an_adapted_site_is_refused():
 
 def test_an_unknown_attention_is_refused_by_its_type():
     model = nn.TransformerEncoderLayer(16, 2)
-    with pytest.raises(TypeError, match="self_attn is a MultiheadAttention, whose projections are unknown: looked for qkv"):
+    with pytest.raises(
+        TypeError, match="self_attn is a MultiheadAttention, whose projections are unknown: looked for qkv"
+    ):
         inject(model, LoRA())

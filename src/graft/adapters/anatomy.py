@@ -1,7 +1,7 @@
 """How a block keeps its projections: the only file that knows.
 
 Every attention block and MLP of the networks below is described in the same words: `projections`, which linear layer
-(and which of its rows) is q, k, v, o, fc1 or fc2, and `reader`, the one module through which q, k and v read one tensor.
+(and which of its rows) is q, k, v, o, fc1 or fc2, and `reader`, the one module through which q, k and v read a tensor.
 
     network                             names                           q, k, v
     segment-anything encoder, timm      qkv, proj                       fused, rows [q | k | v]
@@ -85,8 +85,10 @@ def describe(name: str, module: nn.Module) -> Block | None:
             return Block(name, module, {target: projection(child) for target, child in mlp.items()})
     if "attention" in type(module).__name__.lower() and owns_projections(module):
         known = "qkv and proj, or q_proj, k_proj, v_proj and out_proj"
-        raise TypeError(f"{name} is a {type(module).__name__}, whose projections are unknown: looked for {known}. "
-                        "Leave it out by `where`, or describe it in graft/adapters/anatomy.py.")
+        raise TypeError(
+            f"{name} is a {type(module).__name__}, whose projections are unknown: looked for {known}. "
+            "Leave it out by `where`, or describe it in graft/adapters/anatomy.py."
+        )
     return None
 
 
@@ -95,7 +97,7 @@ def fused_rows(attention: nn.Module, qkv: nn.Linear) -> Sequence[Tensor]:
     rows = torch.arange(qkv.out_features, device=qkv.weight.device)
     if hasattr(attention, "attention_biases"):  # TinyViT; timm's attention has a `norm` child too, but not these
         heads, key_dim, value_dim = (int(getattr(attention, name)) for name in ("num_heads", "key_dim", "d"))
-        return [part.flatten() for part in rows.view(heads, -1).split([key_dim, key_dim, value_dim], dim=1)]
+        return [part.flatten() for part in torch.split(rows.view(heads, -1), [key_dim, key_dim, value_dim], dim=1)]
     return rows.chunk(3)
 
 

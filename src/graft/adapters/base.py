@@ -80,7 +80,7 @@ class Adapter(nn.Module, ABC):
         """Refuse a rank that the layer cannot hold."""
         if self.rank > largest:
             rows, columns = weight.shape
-            raise ValueError(f"rank {self.rank} is larger than a {rows} x {columns} layer holds; give at most {largest}.")
+            raise ValueError(f"rank {self.rank} is larger than a {rows} x {columns} layer holds; at most {largest}.")
 
 
 class InputAdapter(Adapter):

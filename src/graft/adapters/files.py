@@ -80,7 +80,7 @@ def frozen(model: nn.Module, changing: Mapping[str, Tensor]) -> dict[str, Tensor
 
 def copy_trained(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy saved tensors into the model and train exactly these; a name or shape that does not fit is refused."""
-    state = {name: tensor for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    state: dict[str, Tensor] = dict([*model.named_parameters(), *model.named_buffers()])
     adapters = {name for name in state if ".adapter." in f".{name}" and name in model.state_dict()}
     for name in sorted({*tensors, *adapters}):
         if name not in state:
@@ -102,5 +102,5 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(memoryview(tensor.flatten().view(torch.uint8).numpy()))
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)  # the bytes themselves, not a copy
     return digest.hexdigest()

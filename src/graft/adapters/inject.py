@@ -34,13 +34,13 @@ def inject(
     """Freeze the model and adapt its attention blocks and MLPs, in place. What it computes stays the same.
 
     Args:
-        model: Any network that `anatomy` knows. Its own parameters are frozen; unfreeze after what else is to be trained.
+        model: Any network that `anatomy` knows. Its own parameters are frozen; unfreeze afterwards what else trains.
         adapter: A configured prototype, such as `SerialLoRA(rank=8)`; each site gets a fresh copy.
         targets: Of "q", "k", "v", "o", "fc1", "fc2"; None means what the method's paper adapts.
         where: Dotted-name prefixes of the parts to adapt, such as ["image_encoder"]; None means the whole model.
 
     Raises:
-        ValueError: nothing matched, a target or prefix does not exist, a site is adapted already, the rank is too large.
+        ValueError: nothing matched, a target or prefix is unknown, a site is adapted already, the rank is too large.
         TypeError: an attention block of unknown anatomy.
     """
     targets = adapter.targets if targets is None else targets

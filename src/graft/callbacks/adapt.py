@@ -1,4 +1,4 @@
-"""Adapt a module's backbone: freeze it, inject an adapter, train what else is named, and watch that all of it learns."""
+"""Adapt a module's backbone: freeze it, inject an adapter, train what else is named, watch that all of it learns."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +41,7 @@ class Adapt(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Runs once for each stage: a backbone that is adapted already is left as it is."""
         model = backbone(pl_module)
-        pl_module.rules = self.rules
+        setattr(pl_module, "rules", self.rules)  # noqa: B010 (the module's type does not know it)
         if not spec(model):
             unreached: Callable[[], set[str]] = getattr(pl_module, "unreached", set)
             model.requires_grad_(False)
@@ -49,7 +49,7 @@ class Adapt(Callback):
                 inject(model, self.adapter, self.targets, self.where)
             train_whole(model, self.train, unreached())
         if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise ValueError("Nothing is trained: give adapt.adapter a method, adapt.train a part of the backbone, or both.")
+            raise ValueError("Nothing is trained: give adapt.adapter a method, or adapt.train a part of the backbone.")
         model.eval()  # frozen BatchNorm and dropout stay as they were pretrained
         for name, module in model.named_modules():
             if isinstance(module, Adapter) or name in self.train:
@@ -59,13 +59,13 @@ class Adapt(Callback):
         report(backbone(pl_module))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After the first backward all that is trained must have a gradient: layers can be bypassed without a word."""
+        """After the first backward all that is trained has a gradient: layers can be bypassed without a word."""
         if trainer.global_step == 0:
             for name, parameter in backbone(pl_module).named_parameters():
                 if parameter.requires_grad and parameter.grad is None:
                     raise ValueError(
-                        f"{name} is trained but got no gradient: its module's forward bypasses it, or the loss does not "
-                        "depend on it. Leave it out by adapt.where, adapt.targets or adapt.train."
+                        f"{name} is trained but got no gradient: its module's forward bypasses it, or the loss does "
+                        "not depend on it. Leave it out by adapt.where, adapt.targets or adapt.train."
                     )
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
@@ -93,6 +93,6 @@ def train_whole(model: nn.Module, prefixes: list[str], unreached: set[str]) -> N
         below = [name for name, _ in model.named_parameters() if f"{name}.".startswith(f"{prefix}.")]
         if not below:
             parts = ", ".join(name for name, _ in model.named_children())
-            raise ValueError(f"adapt.train names {prefix!r}, which has no parameters in the backbone; its parts are {parts}.")
+            raise ValueError(f"adapt.train names {prefix!r}, which the backbone does not have; its parts are {parts}.")
         for name in below:
             model.get_parameter(name).requires_grad_(name not in unreached)

@@ -1,7 +1,7 @@
 """The score of the untouched model, under the same names as the scores to come."""
 
-from lightning.fabric.utilities.seed import isolate_rng
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
 
 
 class Baseline(Callback):

@@ -10,7 +10,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Meters(Callback):
-    """Logs `speed/images_per_second` (all processes) and `memory/peak_gb` every `log_every_n_steps` steps."""
+    """Logs `speed/images_per_second` (all processes) and `memory/peak_gb`.
+
+    Args:
+        every: Batches between two measurements.
+    """
+
+    def __init__(self, every: int = 10) -> None:
+        self.every = every
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.images = 0
@@ -20,7 +27,7 @@ class Meters(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int
     ) -> None:
         self.images += len(batch["image"]) * trainer.world_size
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0 or trainer.is_last_batch:
+        if (batch_idx + 1) % self.every == 0:
             speed = self.images / (time.perf_counter() - self.since)
             pl_module.log_dict({"speed/images_per_second": speed, "memory/peak_gb": peak_gb(pl_module.device)})
             self.on_train_epoch_start(trainer, pl_module)

@@ -33,7 +33,7 @@ class Pictures(Callback):
     ) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        for i, prediction in enumerate(outputs[: self.count - len(self.rows)]):
+        for i, prediction in enumerate(outputs["masks"][: self.count - len(self.rows)]):
             height, width = batch["size"][i].tolist()
             image = batch["image"][i, :, :height, :width]
             self.rows.append(row(image.cpu(), batch["mask"][i, :height, :width].cpu(), prediction.cpu()))

@@ -26,9 +26,10 @@ class Summary(Callback):
         if self.first is None and trainer.global_step == 0:
             self.first = self.score(trainer)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """After the progress bar is gone."""
         last, checkpoint = self.score(trainer), trainer.checkpoint_callback
-        if not isinstance(checkpoint, ModelCheckpoint) or last is None or not trainer.is_global_zero:
+        if stage != "fit" or not isinstance(checkpoint, ModelCheckpoint) or last is None or not trainer.is_global_zero:
             return
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

@@ -1,4 +1,4 @@
-"""What every task shares: a frozen backbone in `model`, an optimizer over what is trained, and checkpoints of just that."""
+"""What every task shares: a backbone in `model`, an optimizer over what is trained, checkpoints of just that."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -96,7 +96,8 @@ class AdaptedModule(LightningModule):
         if not mine:
             restore(self.model, saved["adapters"])
         elif mine != saved["adapters"]:
-            raise ValueError(f"This checkpoint holds {said(saved['adapters'])}; the configuration asks for {said(mine)}.")
+            asked, held = said(mine), said(saved["adapters"])
+            raise ValueError(f"This checkpoint holds {held}; the configuration asks for {asked}.")
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in saved["trained"])
         if saved["frozen_sha256"] != self.frozen_sha256():
@@ -111,7 +112,8 @@ class AdaptedModule(LightningModule):
 
 def said(adapters: list[dict[str, Any]]) -> str:
     """An adapter spec in words."""
-    return " and ".join(f"{a['method'].rsplit('.', 1)[-1]} {a['options']} on {', '.join(a['targets'])}" for a in adapters)
+    words = [f"{a['method'].rsplit('.', 1)[-1]} {a['options']} on {', '.join(a['targets'])}" for a in adapters]
+    return " and ".join(words) or "no adapter"
 
 
 def check_tensors(model: dict[str, Any], saved: dict[str, Any], needed: set[str]) -> None:

@@ -55,7 +55,8 @@ class SamSegmentation(AdaptedModule):
 
     def setup(self, stage: str) -> None:
         """Name the scores' classes as the data set does."""
-        self.scores.classes = getattr(self.trainer.datamodule, "classes", self.scores.classes)
+        data = getattr(self.trainer, "datamodule", None)
+        self.scores.classes = list(getattr(data, "classes", self.scores.classes))
 
     @property
     def sam(self) -> Sam:
@@ -87,32 +88,36 @@ class SamSegmentation(AdaptedModule):
             masks.append(mask.byte())
         return masks
 
+    def valid(self, batch: Batch) -> Tensor:
+        """(B, S, S) bool: False in the padding."""
+        return self.sam.valid(batch["image"], batch["size"])[:, 0]
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        terms = self.loss(self(batch), batch["mask"], valid_pixels(batch))
+        terms = self.loss(self(batch), batch["mask"], self.valid(batch))
         size = len(batch["image"])
         self.log("train/loss", terms["loss"], prog_bar=True, batch_size=size)
         self.log("train/cross_entropy", terms["cross_entropy"], batch_size=size)
         self.log("train/dice_loss", terms["dice_loss"], batch_size=size)
         return terms["loss"]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self.evaluate(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self.evaluate(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
         return self.masks(self(batch), batch)
 
-    def evaluate(self, batch: Batch, stage: str) -> list[Tensor]:
-        """Score a batch; returns its predicted masks for whoever wants to show them."""
+    def evaluate(self, batch: Batch, stage: str) -> dict[str, Any]:
+        """Score a batch; its predicted `masks`, as of `predict_step`, are for whoever wants to show them."""
         logits = self(batch)
-        terms = self.loss(logits, batch["mask"], valid_pixels(batch))
+        terms = self.loss(logits, batch["mask"], self.valid(batch))
         self.log(f"{stage}/loss", terms["loss"], batch_size=len(logits), on_epoch=True, sync_dist=True)
         masks = self.masks(logits, batch)
         for mask, truth in zip(masks, batch["original_mask"], strict=True):
             self.scores.update(mask, truth)
-        return masks
+        return {"masks": masks}
 
     def on_validation_epoch_end(self) -> None:
         self.log_scores("val")
@@ -128,7 +133,7 @@ class SamSegmentation(AdaptedModule):
 
     @torch.enable_grad()
     def unreached(self) -> set[str]:
-        """Parameters of the decoder and prompt encoder that get no gradient from a random embedding, however it is cut."""
+        """Parameters of decoder and prompt encoder that get no gradient even when all of them train."""
         sam, size = self.sam, self.image_size
         grid = sam.prompt_encoder.image_embedding_size
         batch = {"box": torch.tensor([[0.0, 0.0, size / 2, size / 2]]), "point": torch.tensor([[size / 2, size / 2]])}
@@ -144,10 +149,3 @@ class SamSegmentation(AdaptedModule):
         for parameter, requires_grad in zip(parameters, before, strict=True):
             parameter.requires_grad_(requires_grad)
         return {n for n, gradient in zip(names, gradients, strict=True) if gradient is None or not gradient.any()}
-
-
-def valid_pixels(batch: Batch) -> Tensor:
-    """(B, S, S) bool: True inside the resized image, False in the padding."""
-    side = torch.arange(batch["image"].shape[-1], device=batch["size"].device)
-    height, width = batch["size"][:, 0, None], batch["size"][:, 1, None]
-    return (side < height)[:, :, None] & (side < width)[:, None, :]

@@ -4,8 +4,8 @@
     dice_set  the same fraction of the pixels of the whole set
     iou       mean over images of |P and T| / |P or T|
 
-With several classes an image's score is the mean over the classes in its truth. An image whose truth holds none scores 1 if
-nothing was predicted, else 0.
+With several classes an image's score is the mean over the classes in its truth. An image whose truth holds none scores
+1 if nothing was predicted, else 0.
 """
 
 import torch

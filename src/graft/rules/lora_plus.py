@@ -3,7 +3,7 @@
     lr_B = ratio x lr_A
 
 Hayou et al., ICML 2024, https://arxiv.org/abs/2402.12354. With `SerialLoRA` this is the "Serial LoRA+" of
-https://arxiv.org/abs/2503.17750, which does not state its ratio (where it could be read); 16 is the value of PEFT's examples.
+https://arxiv.org/abs/2503.17750, which does not state its ratio where it could be read; 16 is that of PEFT's examples.
 """
 
 from typing import Any

@@ -1,0 +1,31 @@
+# `make demo` and `make test` set up what they need in .venv. PYTHON chooses the interpreter, 3.10 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/demo  ## fine-tune SAM on generated polyps, on the CPU, with nothing to download
+	$(BIN)/python main.py fit --config configs/sam_polyp.yaml --config configs/embedded/sam_polyp.yaml
+
+test: .venv/dev  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: .venv/dev  ## check style and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+clean:  ## remove the environment
+	rm -rf .venv
+
+.venv/demo: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Graft needs Python 3.10 or newer: make PYTHON=python3.11") if sys.version_info < (3, 10) else 0'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -e '.[lite]'
+	@touch $@
+
+.venv/dev: .venv/demo
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@

@@ -1,0 +1,73 @@
+"""Serial LoRA and LoRA against training the decoder alone: LiteMedSAM at 128 px on Kvasir-SEG, three seeds each.
+
+    python benchmarks/kvasir.py --root DIR [--out benchmarks/kvasir.json]
+
+Runs `python main.py fit` once for each row and seed, one after the other, and prints a table. A run whose score is in
+the output file already is not repeated, so an interrupted grid goes on where it stopped.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CONFIGS = ["--config", "configs/sam_polyp.yaml", "--config", "configs/embedded/kvasir.yaml"]
+ROWS = {
+    "no adapter (decoder alone)": ["--adapt.adapter", "null"],
+    "Serial LoRA, r = 8": ["--adapt.adapter", "graft.adapters.SerialLoRA", "--adapt.adapter.rank", "8"],
+    "LoRA, r = 8, on q, k, v, o": ["--adapt.adapter", "graft.adapters.LoRA", "--adapt.adapter.rank", "8"],
+}
+SEEDS = (0, 1, 2)
+
+
+def run(options: list[str], seed: int, root: Path, extra: list[str]) -> dict[str, float]:
+    """One training run: its scores on all validation images, before and after, and its seconds."""
+    seeds = ["--seed_everything", str(seed), "--data.seed", str(seed)]
+    folder = Path("lightning_logs") / f"kvasir-{time.time_ns()}"
+    logger = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", str(folder)]
+    command = [sys.executable, "main.py", "fit", *CONFIGS, "--data.root", str(root), *seeds, *options, *logger, *extra]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - start
+    (metrics,) = folder.rglob("metrics.csv")
+    header, *lines = [line.split(",") for line in metrics.read_text().splitlines()]
+    scores = [float(line[header.index("val/dice")]) for line in lines if line[header.index("val/dice")]]
+    return {"before": scores[0], "dice": scores[-1], "seconds": seconds}
+
+
+def table(results: dict[str, dict[str, float]]) -> str:
+    """Markdown: mean and range of Dice over the seeds, and the gain over the control, seed by seed."""
+    lines = ["| method | Dice, mean | seeds | gain over the control |", "|---|---|---|---|"]
+    control = next(iter(ROWS))
+    for row in ROWS:
+        seeds = [seed for seed in SEEDS if f"{row}/{seed}" in results and f"{control}/{seed}" in results]
+        if seeds:
+            scores = [results[f"{row}/{seed}"]["dice"] for seed in seeds]
+            gains = [score - results[f"{control}/{seed}"]["dice"] for score, seed in zip(scores, seeds, strict=True)]
+            each = ", ".join(f"{score:.4f}" for score in scores)
+            gain = "-" if row == control else f"{statistics.mean(gains):+.4f} ({min(gains):+.4f} to {max(gains):+.4f})"
+            lines.append(f"| {row} | {statistics.mean(scores):.4f} | {each} | {gain} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder of Kvasir-SEG, with train.txt and val.txt")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/kvasir.json"), help="where the scores are kept")
+    arguments, extra = parser.parse_known_args()
+    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    for seed in SEEDS:
+        for row, options in ROWS.items():
+            if f"{row}/{seed}" not in results:
+                results[f"{row}/{seed}"] = run(options, seed, arguments.root, extra)
+                arguments.out.write_text(json.dumps(results, indent=1))
+                print(f"{row}, seed {seed}: {results[f'{row}/{seed}']}", flush=True)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

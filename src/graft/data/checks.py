@@ -1,0 +1,21 @@
+"""Look at the files before training, rather than fail after an hour of it."""
+
+from collections.abc import Sequence
+
+from graft.data.dataset import Sample, read_pair
+from graft.data.pairs import name_some
+
+
+def check_pairs(samples: Sequence[Sample], num_classes: int, most: int = 32) -> None:
+    """Check that every file exists, and that of `most` pairs, evenly spaced, both are whole and fit each other.
+
+    Raises:
+        FileNotFoundError: Files are missing; they are named.
+        ValueError: A file cannot be read, sizes differ, or a mask holds other classes; the file is named.
+    """
+    files = [path for sample in samples for path in (sample.image, sample.mask) if path is not None]
+    if missing := [str(path) for path in files if not path.is_file()]:
+        raise FileNotFoundError(f"{name_some(missing)} do not exist; put them there or take them out of the data set.")
+    count = min(most, len(samples))
+    for position in range(count):
+        read_pair(samples[position * len(samples) // count], num_classes)
