@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from graft.data.predict import PredictDataset
@@ -27,10 +28,11 @@ def prompt(root: Path, *lines: str) -> PredictDataset:
 def test_items_without_prompts(root: Path) -> None:
     dataset = PredictDataset(root, 80)
     assert [dataset[0, index]["name"] for index in range(len(dataset))] == ["a b", "ü"]
-    assert set(dataset[0]) == {"image", "size", "original_size", "name", "path"}
+    assert set(dataset[0]) == {"image", "original_image", "size", "original_size", "name", "path"}
     assert dataset[0]["size"].tolist() == [40, 80]
     assert dataset[0]["original_size"].tolist() == [50, 100]
     assert dataset[0]["image"].shape == (3, 80, 80)
+    assert torch.equal(dataset[0]["original_image"], torch.full((3, 50, 100), 9, dtype=torch.uint8))
 
 
 def test_boxes_are_scaled_to_the_square(root: Path) -> None:
@@ -41,8 +43,8 @@ def test_boxes_are_scaled_to_the_square(root: Path) -> None:
 
 
 def test_each_axis_has_its_own_scale(tmp_path: Path) -> None:
-    Image.new("L", (100, 3)).save(tmp_path / "flat.png")  # becomes 80 x 2, since pixels are whole
-    assert prompt(tmp_path, "image,x,y", "flat,50,3")[0]["point"].tolist() == [40, 2]
+    Image.new("L", (100, 3)).save(tmp_path / "flat.v2.png")  # becomes 80 x 2, since pixels are whole
+    assert prompt(tmp_path, "image,x,y", "flat.v2,50,3")[0]["point"].tolist() == [40, 2]
 
 
 def test_points_and_both(root: Path) -> None:

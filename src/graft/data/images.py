@@ -27,7 +27,7 @@ def read_image(path: Path) -> Pixels:
         return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
     if "transparency" in image.info:  # Pillow wants palettes with transparency to go through RGBA
         image = image.convert("RGBA")
-    return np.asarray(image.convert("RGB"))
+    return np.array(image.convert("RGB"))  # a copy, since Pillow's own memory is read-only, which torch warns of
 
 
 def read_mask(path: Path, num_classes: int) -> Pixels:

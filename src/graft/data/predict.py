@@ -10,7 +10,7 @@ from graft.data.batch import Item
 from graft.data.dataset import image_tensor
 from graft.data.geometry import fit_image
 from graft.data.images import read_image
-from graft.data.pairs import list_images
+from graft.data.pairs import SUFFIXES, list_images
 from graft.data.table import read_table
 
 COLUMNS = {"box": ("x0", "y0", "x1", "y1"), "point": ("x", "y")}
@@ -70,7 +70,7 @@ def read_prompts(path: Path) -> Prompts:
     kinds = [kind for kind, columns in COLUMNS.items() if any(column in header for column in columns)] or ["box"]
     prompts: Prompts = {}
     for row in read_table(path, ["image", *(column for kind in kinds for column in COLUMNS[kind])]):
-        name = Path(row["image"]).stem if Path(row["image"]).suffix else row["image"]
+        name = Path(row["image"]).stem if Path(row["image"]).suffix.lower() in SUFFIXES else row["image"]
         if name in prompts:
             raise ValueError(f"{path} has two rows for {row['image']}, but one prompt an image is read; remove one.")
         prompts[name] = {kind: [_number(row, column, path) for column in COLUMNS[kind]] for kind in kinds}
