@@ -3,9 +3,9 @@
 import logging
 import os
 import sys
+import traceback
 import warnings
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -75,6 +75,10 @@ def quiet() -> None:
     """Silence what Lightning says about things that are meant."""
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # what is frozen stays in it
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # between Lightning and torch
+    warnings.filterwarnings("ignore", message=r"\s*.*JsonargparseDeprecationWarning")  # Lightning and jsonargparse
+    warnings.filterwarnings("ignore", message=r"LightningCLI's args parameter")  # `main` takes arguments to be run so
+    warnings.filterwarnings("ignore", message=r"The dirpath has changed from")  # each run has a log folder of its own
+    warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers")  # the config says so
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
 
 
@@ -99,14 +103,18 @@ def main(args: ArgsType = None) -> GraftCLI:
             args=args,
         )
     except Exception as error:
-        if not raised_here(error.__traceback__):
+        refusal = refused(error)
+        if refusal is None:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {refusal}", file=sys.stderr)
         raise SystemExit(1) from error
 
 
-def raised_here(traceback: TracebackType | None) -> bool:
-    """Whether an exception was raised by Graft's own code, and so is a sentence for its user."""
-    while traceback and traceback.tb_next:
-        traceback = traceback.tb_next
-    return traceback is not None and Path(traceback.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parent)
+def refused(error: BaseException | None) -> BaseException | None:
+    """The cause that Graft's own code raised, which is a sentence for its user; None where a library or a bug failed."""
+    while error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        if frames and Path(frames[-1].filename).is_relative_to(Path(__file__).parent):
+            return error
+        error = error.__cause__  # jsonargparse wraps what a constructor refuses
+    return None

@@ -36,7 +36,9 @@ class SegmentationLoss:
             logits = logits.float()
             log_p, p, truth = (binary if logits.shape[1] == 1 else multiclass)(logits, mask)
             weight = valid.float()
-            entropy = -((1 - log_p.exp()) ** self.focal_gamma) * log_p if self.focal_gamma else -log_p  # (B, H, W)
+            wrong = -torch.expm1(log_p)  # 1 - p
+            focus = wrong.clamp(min=1e-12) ** self.focal_gamma  # 0 to a power below 1 has no finite gradient
+            entropy = -focus * log_p  # (B, H, W)
             cross_entropy = ((entropy * weight).sum((1, 2)) / weight.sum((1, 2))).mean()
             dice_loss = 1 - soft_dice(p * weight[:, None], truth * weight[:, None]).mean()
         loss = cross_entropy + self.dice_weight * dice_loss

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -168,9 +169,25 @@ def test_compiles_without_a_graph_break(kind):
 
 @each_adapter
 def test_dropout_acts_in_training_alone(kind):
+    if "dropout" not in kind().options():
+        pytest.skip("this method has no dropout")
     torch.manual_seed(0)
     adapter = kind(rank=4, dropout=0.5).on(torch.randn(16, 16))
     shake(adapter)
     x, weight = torch.randn(4, 16), torch.randn(16, 16)
     assert not torch.equal(adapter.train()(x, weight, None), adapter(x, weight, None))
     assert torch.equal(adapter.eval()(x, weight, None), adapter(x, weight, None))
+
+
+def test_the_example_in_contributing_keeps_the_law():
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    namespace = {"LoRA": graft.adapters.LoRA}
+    exec(text.split("```python")[1].split("```")[0], namespace)
+    network = build(NETWORKS[0])
+    before = network.call(network.model)
+    inject(network.model, namespace["RsLoRA"](rank=4))
+    assert torch.equal(network.call(network.model), before)
+    shake(network.model)
+    adapted = network.call(network.model)
+    merge(network.model)
+    assert torch.allclose(network.call(network.model), adapted, atol=1e-9)

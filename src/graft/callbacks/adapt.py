@@ -58,6 +58,9 @@ class Adapt(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         report(backbone(pl_module))
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.steps_seen = trainer.global_step  # not 0 where a run is resumed
+
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After the first backward all that is trained has a gradient: layers can be bypassed without a word."""
         if trainer.global_step == 0:
@@ -70,7 +73,7 @@ class Adapt(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         for rule in self.rules:
-            rule.before_step(backbone(pl_module), trainer.global_step)
+            rule.before_step(backbone(pl_module), trainer.global_step + 1)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step > self.steps_seen:  # not after every batch: gradients may be accumulated

@@ -27,6 +27,10 @@ class Pictures(Callback):
     def __init__(self, count: int = 8) -> None:
         self.count = count
         self.rows: list[Tensor] = []
+        self.log_dir: str | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.log_dir = trainer.log_dir  # here, since all processes must ask together
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int, *_: Any
@@ -45,8 +49,8 @@ class Pictures(Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_image("val/image_truth_prediction_disagreement", panel, trainer.global_step)
-            if trainer.log_dir is not None:
-                folder = Path(trainer.log_dir) / "pictures"
+            if self.log_dir is not None:
+                folder = Path(self.log_dir) / "pictures"
                 folder.mkdir(parents=True, exist_ok=True)
                 picture = Image.fromarray(np.ascontiguousarray(panel.permute(1, 2, 0).numpy()))
                 picture.save(folder / f"step-{trainer.global_step:06d}.png")

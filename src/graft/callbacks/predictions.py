@@ -24,6 +24,10 @@ class SavePredictions(BasePredictionWriter):
         super().__init__("batch")
         self.folder = folder
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        log_dir = trainer.log_dir  # here, since all processes must ask together
+        self.target = self.folder or Path(log_dir or trainer.default_root_dir) / "predictions"
+
     def write_on_batch_end(
         self,
         trainer: Trainer,
@@ -34,22 +38,17 @@ class SavePredictions(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        folder = self.target(trainer)
-        folder.mkdir(parents=True, exist_ok=True)
+        self.target.mkdir(parents=True, exist_ok=True)
         several = getattr(pl_module, "num_classes", 1) > 1
         for mask, image, name in zip(prediction, batch["original_image"], batch["name"], strict=True):
             mask = mask.cpu()
-            to_image(mask, several).save(folder / f"{name}_mask.png")
+            to_image(mask, several).save(self.target / f"{name}_mask.png")
             picture = overlay(image.cpu(), mask).permute(1, 2, 0)
-            Image.fromarray(np.ascontiguousarray(picture.numpy())).save(folder / f"{name}_overlay.png")
+            Image.fromarray(np.ascontiguousarray(picture.numpy())).save(self.target / f"{name}_overlay.png")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            print(f"Masks and overlays are in {self.target(trainer)}")
-
-    def target(self, trainer: Trainer) -> Path:
-        """The folder that is written to."""
-        return self.folder or Path(trainer.log_dir or trainer.default_root_dir) / "predictions"
+            print(f"Masks and overlays are in {self.target}")
 
 
 def to_image(mask: Tensor, several: bool) -> Image.Image:

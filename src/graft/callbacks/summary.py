@@ -9,6 +9,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
+from graft.callbacks.adapt import backbone
+from graft.callbacks.report import titles
+
 
 class Summary(Callback):
     """Remembers the monitored score before the first step; tells it, the last and the best when training ends."""
@@ -28,13 +31,16 @@ class Summary(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """After the progress bar is gone."""
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes must ask together
         last, checkpoint = self.score(trainer), trainer.checkpoint_callback
         if stage != "fit" or not isinstance(checkpoint, ModelCheckpoint) or last is None or not trainer.is_global_zero:
             return
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(dict(pl_module.hparams), {f"final/{checkpoint.monitor}": last})
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
+                adapters = " + ".join(titles(backbone(pl_module))) or "none"
+                logger.log_hyperparams(
+                    {**pl_module.hparams, "adapter": adapters}, {f"final/{checkpoint.monitor}": last}
+                )
         best, config = checkpoint.best_model_path or checkpoint.last_model_path, folder / "config.yaml"
         lines = {
             f"{checkpoint.monitor} before the first step": "-" if self.first is None else f"{self.first:.4f}",

@@ -70,6 +70,12 @@ class AdaptedModule(LightningModule):
             scheduler: LRScheduler = WarmupCosine(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup)
         else:
             scheduler = self.lr_scheduler(optimizer)
+        base = {group.get("initial_lr", group["lr"]) / group.get("lr_ratio", 1.0) for group in optimizer.param_groups}
+        if max(base) > 1.001 * min(base):
+            raise ValueError(
+                f"{type(scheduler).__name__} gives all parameters one learning rate and so undoes that of the rules "
+                f"({', '.join(type(rule).__name__ for rule in self.rules)}): choose another scheduler, or drop the rule."
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def frozen_sha256(self) -> str:

@@ -13,7 +13,7 @@ class Rule:
         return groups
 
     def before_step(self, model: nn.Module, step: int) -> None:
-        """Change the gradients, before optimizer step number `step`."""
+        """Change the gradients, before optimizer step number `step`, counted from 1."""
 
     def after_step(self, model: nn.Module, step: int) -> None:
-        """Change the parameters, after optimizer step number `step`."""
+        """Change the parameters, after optimizer step number `step`, counted from 1."""

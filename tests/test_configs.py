@@ -1,0 +1,82 @@
+"""Every experiment in configs/ runs, from the first step to the prediction, and says what it does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from tests.e2e import BASE, CONFIGS, graft, prediction_folder, resolved, tiny
+
+EXPERIMENTS = {
+    str(path.relative_to(CONFIGS)): [path] if path.parent == CONFIGS else [BASE, path]
+    for path in sorted(CONFIGS.rglob("*.yaml"))
+}
+"""By name, the files of each experiment in the order they are given."""
+
+
+@pytest.fixture(params=EXPERIMENTS)
+def files(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAFT_CACHE", str(tmp_path / "cache"))
+    return [arg for path in EXPERIMENTS[request.param] for arg in ("--config", str(path))]
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """What a file says, value by value."""
+    if not isinstance(value, dict):
+        return {path: value}
+    return {key: leaf for name, below in value.items() for key, leaf in leaves(below, (*path, name)).items()}
+
+
+def same(said: Any, found: Any) -> bool:
+    """Whether a list or value is found as it was said; classes in lists gain arguments that were left to default."""
+    if isinstance(said, list):
+        return isinstance(found, list) and len(said) == len(found) and all(map(same, said, found))
+    if isinstance(said, dict):
+        return isinstance(found, dict) and all(name in found and same(said[name], found[name]) for name in said)
+    return type(said) is type(found) and said == found
+
+
+def test_what_a_file_says_is_what_runs(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    config = resolved(capsys, "fit", *files)
+    for path, said in leaves(yaml.safe_load(Path(files[-1]).read_text())).items():
+        found = config
+        for name in path:
+            assert name in found, f"{'.'.join(path)} was dropped"
+            found = found[name]
+        assert same(said, found), f"{'.'.join(path)} is {found!r}, but the file says {said!r}"
+
+
+def test_an_experiment_runs_from_fit_to_predict_and_resumes(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = resolved(capsys, "fit", *files)
+    small = tiny(config, tmp_path)
+    run = graft("fit", *files, *small)
+    assert run.trainer.global_step == 2
+    log = Path(run.trainer.log_dir or "")
+    last, saved = log / "checkpoints" / "last.ckpt", ["--config", log / "config.yaml"]
+    monitor = config["checkpoint"]["monitor"]
+    at_the_end = run.trainer.callback_metrics[monitor]
+
+    validated = graft("validate", *files, *small, "--ckpt_path", last)
+    assert torch.equal(validated.trainer.callback_metrics[monitor], at_the_end)
+
+    tested = graft("test", *saved, "--ckpt_path", last)  # the saved configuration is enough
+    assert monitor.replace("val/", "test/") in tested.trainer.callback_metrics
+
+    sizes = prediction_folder(tmp_path / "new")
+    graft("predict", *saved, "--ckpt_path", last, "--data.predict_root", tmp_path / "new", "--predictions.folder=out")
+    found = {path.name: Image.open(path) for path in Path("out").iterdir()}
+    assert {name: image.size for name, image in found.items()} == {
+        f"{name}_{kind}.png": size for name, size in sizes.items() for kind in ("mask", "overlay")
+    }
+    for name in sizes:
+        assert set(found[f"{name}_mask.png"].getdata()) <= {0, 255}
+
+    resumed = graft("fit", *saved, "--ckpt_path", last, "--trainer.max_steps=4")
+    assert resumed.trainer.global_step == 4
+    assert resumed.trainer.fit_loop.epoch_loop.batch_progress.total.completed == 4  # two before, two now
