@@ -98,7 +98,9 @@ def prediction_folder(folder: Path) -> dict[str, tuple[int, int]]:
     for name, (width, height) in sizes.items():
         image, _ = phantom(np.random.default_rng(width), height, width)
         Image.fromarray(image).save(folder / f"{name}.png")
-    (folder / "prompts.csv").write_text("image,x0,y0,x1,y1,x,y\nwide.png,10,20,100,50,50,25\ntall.png,3,7,30,60,11,35\n")
+    (folder / "prompts.csv").write_text(
+        "image,x0,y0,x1,y1,x,y\nwide.png,10,20,100,50,50,25\ntall.png,3,7,30,60,11,35\n"
+    )
     return sizes
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -70,12 +71,13 @@ def test_an_experiment_runs_from_fit_to_predict_and_resumes(
 
     sizes = prediction_folder(tmp_path / "new")
     graft("predict", *saved, "--ckpt_path", last, "--data.predict_root", tmp_path / "new", "--predictions.folder=out")
-    found = {path.name: Image.open(path) for path in Path("out").iterdir()}
-    assert {name: image.size for name, image in found.items()} == {
-        f"{name}_{kind}.png": size for name, size in sizes.items() for kind in ("mask", "overlay")
+    found = {path.name: np.asarray(Image.open(path)) for path in Path("out").iterdir()}
+    assert {name: picture.shape for name, picture in found.items()} == {
+        **{f"{name}_mask.png": (height, width) for name, (width, height) in sizes.items()},
+        **{f"{name}_overlay.png": (height, width, 3) for name, (width, height) in sizes.items()},
     }
     for name in sizes:
-        assert set(found[f"{name}_mask.png"].getdata()) <= {0, 255}
+        assert set(np.unique(found[f"{name}_mask.png"])) <= {0, 255}
 
     resumed = graft("fit", *saved, "--ckpt_path", last, "--trainer.max_steps=4")
     assert resumed.trainer.global_step == 4

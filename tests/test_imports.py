@@ -84,7 +84,8 @@ def lines_of_code(source: str) -> int:
 
 
 def test_lines_of_code_are_counted_without_words() -> None:
-    source = '"""Two\nlines."""\n\n# a comment\nx = 1  # counts\n\ndef f():\n    """Words."""\n    return (\n        x\n    )\n'
+    words, code = '"""Two\nlines."""\n\n# a comment\n', "x = 1  # counts\nreturn (\n    x\n)\n"
+    source = f'{words}def f():\n    """Words."""\n' + "".join(f"    {line}\n" for line in code.splitlines())
     assert lines_of_code(source) == 5
 
 

@@ -3,9 +3,10 @@
 import logging
 import os
 import sys
-import traceback
 import warnings
+from dis import opmap
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from graft.callbacks import Adapt, Baseline, Meters, Pictures, SavePredictions, Summary
 from graft.data.base import SegmentationData
 from graft.modules.adapted import AdaptedModule
+from graft.parser import Parser
 
 TRAINER = {
     "logger": {
@@ -39,7 +41,7 @@ class SaveConfig(SaveConfigCallback):
     """Writes the whole configuration into the log folder and into every checkpoint."""
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = self.parser.dump(self.config, skip_none=False)
+        checkpoint["config"] = self.parser.dump(self.config, skip_unset=False)
 
 
 class GraftCLI(LightningCLI):
@@ -75,7 +77,7 @@ def quiet() -> None:
     """Silence what Lightning says about things that are meant."""
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # what is frozen stays in it
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # between Lightning and torch
-    warnings.filterwarnings("ignore", message=r"\s*.*JsonargparseDeprecationWarning")  # Lightning and jsonargparse
+    warnings.filterwarnings("ignore", message=r"\s+(By default only one Jsonarg|.+ was deprecated)")  # likewise
     warnings.filterwarnings("ignore", message=r"LightningCLI's args parameter")  # `main` takes arguments to be run so
     warnings.filterwarnings("ignore", message=r"The dirpath has changed from")  # each run has a log folder of its own
     warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers")  # the config says so
@@ -92,6 +94,8 @@ def main(args: ArgsType = None) -> GraftCLI:
             SegmentationData,
             subclass_mode_model=True,
             subclass_mode_data=True,
+            parser_class=Parser,
+            parser_kwargs={"description": "Fine-tune vision foundation models with low-rank adapters."},
             seed_everything_default=0,
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
@@ -111,10 +115,19 @@ def main(args: ArgsType = None) -> GraftCLI:
 
 
 def refused(error: BaseException | None) -> BaseException | None:
-    """The cause that Graft's own code raised, which is a sentence for its user; None where a library or a bug failed."""
+    """The cause that Graft's own code raised, a sentence for its user; None where a library or a bug failed."""
     while error is not None:
-        frames = traceback.extract_tb(error.__traceback__)
-        if frames and Path(frames[-1].filename).is_relative_to(Path(__file__).parent):
+        raised = error.__traceback__
+        while raised and raised.tb_next:
+            raised = raised.tb_next
+        if raised and by_graft(raised):
             return error
         error = error.__cause__  # jsonargparse wraps what a constructor refuses
     return None
+
+
+def by_graft(raised: TracebackType) -> bool:
+    """Whether a traceback ends at a `raise` of Graft's own, rather than at a line that Python or torch could not run."""
+    code = raised.tb_frame.f_code
+    says_raise = code.co_code[raised.tb_lasti] == opmap["RAISE_VARARGS"]
+    return says_raise and Path(code.co_filename).is_relative_to(Path(__file__).parent)

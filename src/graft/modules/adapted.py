@@ -66,15 +66,20 @@ class AdaptedModule(LightningModule):
         optimizer = self.optimizer(groups)
         for group in optimizer.param_groups:
             group["lr"] *= group.get("lr_ratio", 1.0)
+        rates = [group["lr"] for group in optimizer.param_groups]
         if self.lr_scheduler is None:
             scheduler: LRScheduler = WarmupCosine(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup)
         else:
             scheduler = self.lr_scheduler(optimizer)
-        base = {group.get("initial_lr", group["lr"]) / group.get("lr_ratio", 1.0) for group in optimizer.param_groups}
-        if max(base) > 1.001 * min(base):
+        kept = [
+            group.get("initial_lr", rate) / rate
+            for group, rate in zip(optimizer.param_groups, rates, strict=True)
+            if rate
+        ]
+        if kept and max(kept) > 1.001 * min(kept):
             raise ValueError(
-                f"{type(scheduler).__name__} gives all parameters one learning rate and so undoes that of the rules "
-                f"({', '.join(type(rule).__name__ for rule in self.rules)}): choose another scheduler, or drop the rule."
+                f"{type(scheduler).__name__} gives all parameters one learning rate, which undoes that of the rules "
+                f"({', '.join(type(rule).__name__ for rule in self.rules)}): choose another scheduler, or drop them."
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -99,11 +104,17 @@ class AdaptedModule(LightningModule):
         saved, mine = checkpoint[KEY], spec(self.model)
         if saved["backbone"] != self.backbone:
             raise ValueError(f"This checkpoint was trained on {saved['backbone']}; the model here is {self.backbone}.")
-        if not mine:
+        if self._trainer is None and not mine:  # `load_from_checkpoint`, where no callback has injected
             restore(self.model, saved["adapters"])
         elif mine != saved["adapters"]:
             asked, held = said(mine), said(saved["adapters"])
             raise ValueError(f"This checkpoint holds {held}; the configuration asks for {asked}.")
+        elif (
+            self._trainer is not None
+            and self._trainer.training
+            and (odd := {*saved["trained"]} ^ {*trained(self.model)})
+        ):
+            raise ValueError(f"This checkpoint and the configuration do not train the same parts: {min(odd)} differs.")
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in saved["trained"])
         if saved["frozen_sha256"] != self.frozen_sha256():

@@ -71,6 +71,8 @@ class SamSegmentation(AdaptedModule):
 
     def decode(self, embedding: Tensor, batch: Batch) -> Tensor:
         """Logits at the size of the padded square, from an image embedding (B, C, h, w)."""
+        if self.prompt != "none" and self.prompt not in batch:
+            raise ValueError(f"The model needs a {self.prompt} for each image: put a prompts.csv beside the images.")
         low_res = self.sam.decode(
             embedding,
             boxes=batch["box"] if self.prompt == "box" else None,
