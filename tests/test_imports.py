@@ -27,6 +27,7 @@ MAY_SEE = {
     "data": {"data", "download", "archive"},
     "archive": {"download"},
     "download": set(),
+    "parser": set(),
     "commands": {"commands", "modules", "callbacks", "data", "download", *TASKS},
 }
 """Parts of graft that each part may import; `cli`, which is not here, sees everything."""

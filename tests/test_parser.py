@@ -34,7 +34,7 @@ def test_a_misspelt_yaml(yaml, sentence, tmp_path, capsys):
         (["--adapt.adapter.rank", "three"], "rank is three; expected value of type int."),
         (["--data", "Nothing"], "--data is Nothing, which is no class; choose from "),
         (["--model.prompt", "boxes"], "prompt is boxes; expected one of 'none', 'box', 'point'."),
-        (["--modle.prompt", "box"], "There is no option 'modle.prompt'; did you mean model"),
+        (["--trainr.max_epochs", "3"], "There is no option 'trainr.max_epochs'; did you mean trainer.max_epochs"),
         (["--config", "none.yaml"], "File does not exist"),
     ],
 )

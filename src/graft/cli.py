@@ -77,7 +77,9 @@ def quiet() -> None:
     """Silence what Lightning says about things that are meant."""
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # what is frozen stays in it
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # between Lightning and torch
-    warnings.filterwarnings("ignore", message=r"\s+(By default only one Jsonarg|.+ was deprecated)")  # likewise
+    warnings.filterwarnings(
+        "ignore", message=r"\s+(By default only one Jsonarg|.+ was deprecated)"
+    )  # so too
     warnings.filterwarnings("ignore", message=r"LightningCLI's args parameter")  # `main` takes arguments to be run so
     warnings.filterwarnings("ignore", message=r"The dirpath has changed from")  # each run has a log folder of its own
     warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers")  # the config says so
@@ -127,7 +129,7 @@ def refused(error: BaseException | None) -> BaseException | None:
 
 
 def by_graft(raised: TracebackType) -> bool:
-    """Whether a traceback ends at a `raise` of Graft's own, rather than at a line that Python or torch could not run."""
+    """Whether a traceback ends at a `raise` of Graft's own, not at a line that Python or torch could not run."""
     code = raised.tb_frame.f_code
     says_raise = code.co_code[raised.tb_lasti] == opmap["RAISE_VARARGS"]
     return says_raise and Path(code.co_filename).is_relative_to(Path(__file__).parent)

@@ -119,7 +119,7 @@ class Toy(AdaptedModule):
     def __init__(self, **options: Any) -> None:
         torch.manual_seed(0)
         defaults = {"optimizer": lambda groups: torch.optim.AdamW(groups, lr=1e-2), "lr_scheduler": None, "warmup": 0.0}
-        super().__init__("toy", Network().eval(), **defaults | options)
+        super().__init__("toy", Network(), **defaults | options)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         return (self.model(batch["image"]) - 1).square().mean()

@@ -39,15 +39,21 @@ class Adapt(Callback):
         self.steps_seen = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Runs once for each stage: a backbone that is adapted already is left as it is."""
+        """Runs once for each stage: a backbone that is adapted already, and alike, is left as it is."""
         model = backbone(pl_module)
         setattr(pl_module, "rules", self.rules)  # noqa: B010 (the module's type does not know it)
-        if not spec(model):
+        if held := spec(model):
+            if self.adapter is None or held[0]["options"] != self.adapter.options():
+                raise ValueError(
+                    f"The model holds {held[0]['method']} {held[0]['options']} already; adapt.adapter differs."
+                )
+        else:
             unreached: Callable[[], set[str]] = getattr(pl_module, "unreached", set)
+            names = unreached()  # before injection: behind an `up` of zeros a `down` only seems to get no gradient
             model.requires_grad_(False)
             if self.adapter is not None:
                 inject(model, self.adapter, self.targets, self.where)
-            train_whole(model, self.train, unreached())
+            train_whole(model, self.train, names)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError("Nothing is trained: give adapt.adapter a method, or adapt.train a part of the backbone.")
         model.eval()  # frozen BatchNorm and dropout stay as they were pretrained
