@@ -156,9 +156,6 @@ def test_what_is_typed_wins_over_the_checkpoint(run: tuple[list[str], Path]) -> 
     assert cli.model.warmup == 0.75
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the optimizer's and the scheduler's states hold the rate, and are restored whole"
-)
 def test_a_typed_learning_rate_wins_over_the_checkpoint(run: tuple[list[str], Path]) -> None:
     args, last = run
     cli = graft(

@@ -77,9 +77,7 @@ def quiet() -> None:
     """Silence what Lightning says about things that are meant."""
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # what is frozen stays in it
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # between Lightning and torch
-    warnings.filterwarnings(
-        "ignore", message=r"\s+(By default only one Jsonarg|.+ was deprecated)"
-    )  # so too
+    warnings.filterwarnings("ignore", message=r"\s+(By default only one Jsonarg|.+ was deprecated)")  # so too
     warnings.filterwarnings("ignore", message=r"LightningCLI's args parameter")  # `main` takes arguments to be run so
     warnings.filterwarnings("ignore", message=r"The dirpath has changed from")  # each run has a log folder of its own
     warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers")  # the config says so

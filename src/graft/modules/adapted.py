@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from graft.adapters.files import fingerprint, trained
 from graft.adapters.spec import restore, spec
+from graft.modules.optimizers import keep_typed_rates, parameter_groups, rates, refuse_lost_ratios
 from graft.modules.schedule import WarmupCosine
 from graft.rules import Rule
 
@@ -55,33 +56,19 @@ class AdaptedModule(LightningModule):
         return set()
 
     def configure_optimizers(self) -> Any:
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"name": "matrices", "params": [p for p in parameters if p.ndim > 1]},
-            {"name": "vectors", "params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
-        for rule in self.rules:
-            groups = rule.param_groups(self.model, groups)
-        optimizer = self.optimizer(groups)
+        optimizer = self.optimizer(parameter_groups(self.model, self.rules))
         for group in optimizer.param_groups:
             group["lr"] *= group.get("lr_ratio", 1.0)
-        rates = [group["lr"] for group in optimizer.param_groups]
         if self.lr_scheduler is None:
             scheduler: LRScheduler = WarmupCosine(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup)
         else:
             scheduler = self.lr_scheduler(optimizer)
-        kept = [
-            group.get("initial_lr", rate) / rate
-            for group, rate in zip(optimizer.param_groups, rates, strict=True)
-            if rate
-        ]
-        if kept and max(kept) > 1.001 * min(kept):
-            raise ValueError(
-                f"{type(scheduler).__name__} gives all parameters one learning rate, which undoes that of the rules "
-                f"({', '.join(type(rule).__name__ for rule in self.rules)}): choose another scheduler, or drop them."
-            )
+        refuse_lost_ratios(optimizer, scheduler, self.rules)
+        self.typed_rates = rates(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        keep_typed_rates(self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler, self.typed_rates)
 
     def frozen_sha256(self) -> str:
         """The fingerprint of the frozen weights."""

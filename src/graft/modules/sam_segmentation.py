@@ -84,8 +84,9 @@ class SamSegmentation(AdaptedModule):
         """Class indices at each image's original size: the padding is cut off before the logits are resized back."""
         masks = []
         for image_logits, size, original in zip(logits.float(), batch["size"], batch["original_size"], strict=True):
-            (height, width), shape = size.tolist(), original.tolist()
-            resized = F.interpolate(image_logits[None, :, :height, :width], shape, mode="bilinear", align_corners=False)
+            height, width = size.tolist()
+            cut = image_logits[None, :, :height, :width]
+            resized = F.interpolate(cut, original.tolist(), mode="bilinear", align_corners=False)
             mask = resized[0, 0] > 0 if self.num_classes == 1 else resized[0].argmax(0)
             masks.append(mask.byte())
         return masks
@@ -96,10 +97,8 @@ class SamSegmentation(AdaptedModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         terms = self.loss(self(batch), batch["mask"], self.valid(batch))
-        size = len(batch["image"])
-        self.log("train/loss", terms["loss"], prog_bar=True, batch_size=size)
-        self.log("train/cross_entropy", terms["cross_entropy"], batch_size=size)
-        self.log("train/dice_loss", terms["dice_loss"], batch_size=size)
+        for name, term in terms.items():
+            self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=len(batch["image"]))
         return terms["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
@@ -136,18 +135,16 @@ class SamSegmentation(AdaptedModule):
     @torch.enable_grad()
     def unreached(self) -> set[str]:
         """Parameters of decoder and prompt encoder that get no gradient even when all of them train."""
-        sam, size = self.sam, self.image_size
-        grid = sam.prompt_encoder.image_embedding_size
-        batch = {"box": torch.tensor([[0.0, 0.0, size / 2, size / 2]]), "point": torch.tensor([[size / 2, size / 2]])}
-        names = [n for n, _ in sam.named_parameters() if not n.startswith("image_encoder.")]
-        parameters = [sam.get_parameter(name) for name in names]
-        before = [parameter.requires_grad for parameter in parameters]
-        for parameter in parameters:
+        encoder, middle = self.sam.prompt_encoder, torch.full((1, 2), self.image_size / 2, device=self.device)
+        batch = {"box": torch.cat([0 * middle, middle], dim=1), "point": middle}
+        shape = (1, encoder.embed_dim, *encoder.image_embedding_size)
+        embedding = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+        named = {n: p for n, p in self.sam.named_parameters() if not n.startswith("image_encoder.")}
+        before = [p.requires_grad for p in named.values()]
+        for parameter in named.values():
             parameter.requires_grad_(True)
-        embedding = torch.randn(1, sam.prompt_encoder.embed_dim, *grid, generator=torch.Generator().manual_seed(0))
-        batch = {name: prompt.to(self.device) for name, prompt in batch.items()}
-        logits = self.decode(embedding.to(self.device), batch)
-        gradients = torch.autograd.grad(logits.square().mean(), parameters, allow_unused=True)
-        for parameter, requires_grad in zip(parameters, before, strict=True):
+        loss = self.decode(embedding, batch).square().mean()
+        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        for parameter, requires_grad in zip(named.values(), before, strict=True):
             parameter.requires_grad_(requires_grad)
-        return {n for n, gradient in zip(names, gradients, strict=True) if gradient is None or not gradient.any()}
+        return {n for n, gradient in zip(named, gradients, strict=True) if gradient is None or not gradient.any()}
