@@ -55,8 +55,7 @@ class SamSegmentation(AdaptedModule):
 
     def setup(self, stage: str) -> None:
         """Name the scores' classes as the data set does."""
-        data = getattr(self.trainer, "datamodule", None)
-        self.scores.classes = list(getattr(data, "classes", self.scores.classes))
+        self.scores.classes = getattr(getattr(self.trainer, "datamodule", None), "classes", self.scores.classes)
 
     @property
     def sam(self) -> Sam:

@@ -8,6 +8,8 @@ With several classes an image's score is the mean over the classes in its truth.
 1 if nothing was predicted, else 0.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -30,7 +32,7 @@ class SegmentationScores(Metric):
     overlap: Tensor
     total: Tensor
 
-    def __init__(self, classes: list[str]) -> None:
+    def __init__(self, classes: Sequence[str]) -> None:
         super().__init__()
         self.classes = classes
         for name in ("image_dice", "image_iou"):
