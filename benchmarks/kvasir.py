@@ -1,6 +1,6 @@
 """Serial LoRA and LoRA against training the decoder alone: LiteMedSAM at 128 px on Kvasir-SEG, three seeds each.
 
-    python benchmarks/kvasir.py --root DIR [--out benchmarks/kvasir.json]
+    python benchmarks/kvasir.py --root DIR [--seeds 0 1 2] [--out benchmarks/kvasir.json]
 
 Runs `python main.py fit` once for each row and seed, one after the other, and prints a table. A run whose score is in
 the output file already is not repeated, so an interrupted grid goes on where it stopped.
@@ -58,9 +58,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of Kvasir-SEG, with train.txt and val.txt")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/kvasir.json"), help="where the scores are kept")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="which seeds to run")
     arguments, extra = parser.parse_known_args()
     results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    for seed in SEEDS:
+    for seed in arguments.seeds:
         for row, options in ROWS.items():
             if f"{row}/{seed}" not in results:
                 results[f"{row}/{seed}"] = run(options, seed, arguments.root, extra)
