@@ -164,6 +164,32 @@ def test_a_typed_learning_rate_wins_over_the_checkpoint(run: tuple[list[str], Pa
     assert {group["initial_lr"] for group in cli.trainer.optimizers[0].param_groups} == {0.5}
 
 
+def test_a_run_stopped_inside_an_epoch_goes_on(tmp_path: Path) -> None:
+    args = [*small(tmp_path), "--trainer.max_epochs=2"]
+    first = graft("fit", *args, "--trainer.max_steps=1", "--trainer.val_check_interval=1")
+    last = Path(str(first.trainer.log_dir)) / "checkpoints" / "last.ckpt"
+    assert graft("fit", *args, "--trainer.max_steps=3", f"--ckpt_path={last}").trainer.global_step == 3
+
+
+def test_bars_and_loggers_can_be_switched_off(tmp_path: Path) -> None:
+    off = ["--trainer.enable_progress_bar=false", "--trainer.logger=false"]
+    assert graft("fit", *small(tmp_path), *off).trainer.global_step == 2
+
+
+def test_a_schedule_without_an_end_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    endless = ["--trainer.max_steps=-1", "--trainer.max_epochs=-1"]
+    assert "The default schedule needs an end" in refused(capsys, "fit", *small(tmp_path), *endless)
+
+
+@pytest.mark.parametrize(("hardware", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_bf16_is_used_where_the_hardware_has_it(
+    hardware: bool, precision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or hardware)
+    assert resolved(capsys, "fit", *FILES)["trainer"]["precision"] == precision
+
+
 # predicting
 
 

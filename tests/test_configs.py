@@ -9,6 +9,8 @@ import torch
 import yaml
 from PIL import Image
 
+from graft.adapters.spec import spec
+from graft.modules import SamSegmentation
 from tests.e2e import BASE, CONFIGS, graft, prediction_folder, resolved, tiny
 
 EXPERIMENTS = {
@@ -58,6 +60,8 @@ def test_an_experiment_runs_from_fit_to_predict_and_resumes(
     small = tiny(config, tmp_path)
     run = graft("fit", *files, *small)
     assert run.trainer.global_step == 2
+    checkpoint = Path(str(run.trainer.log_dir)) / "checkpoints" / "last.ckpt"
+    assert spec(SamSegmentation.load_from_checkpoint(checkpoint).model) == spec(run.model.model)
     log = Path(run.trainer.log_dir or "")
     last, saved = log / "checkpoints" / "last.ckpt", ["--config", log / "config.yaml"]
     monitor = config["checkpoint"]["monitor"]

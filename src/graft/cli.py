@@ -71,6 +71,11 @@ class GraftCLI(LightningCLI):
             raise ValueError(f"`{self.subcommand}` needs --ckpt_path: without it an untrained head would answer.")
         if config.cache:
             os.environ["GRAFT_CACHE"] = config.cache  # processes that Lightning starts inherit it
+        if self.subcommand == "predict":
+            config.return_predictions = False  # they are written to files: thousands of masks need no memory
+        idle = {RichProgressBar: config.trainer.enable_progress_bar, LearningRateMonitor: config.trainer.logger}
+        callbacks = self.trainer_defaults["callbacks"]
+        self.trainer_defaults["callbacks"] = [c for c in callbacks if idle.get(type(c)) is not False]
 
 
 def quiet() -> None:
@@ -87,7 +92,7 @@ def quiet() -> None:
 def main(args: ArgsType = None) -> GraftCLI:
     """Run fit, validate, test or predict. What Graft refuses ends in one sentence and exit code 1."""
     quiet()
-    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     try:
         return GraftCLI(
             AdaptedModule,

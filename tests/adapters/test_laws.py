@@ -34,7 +34,7 @@ def test_a_fresh_adapter_is_the_identity(kind, make):
 
 @each_adapter
 @each_network
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4), (torch.bfloat16, 0.1)])
 def test_merged_equals_adapted(kind, make, dtype, tolerance):
     network = build(make, dtype)
     untouched = copy.deepcopy(network.model)

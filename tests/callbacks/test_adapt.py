@@ -87,6 +87,14 @@ def test_a_fit_after_a_fit_and_a_test_after_it_leave_the_adapter_as_it_is(tmp_pa
         assert torch.equal(tensor, learned[name]), name
 
 
+@pytest.mark.parametrize("other", [LoRA(rank=4), SerialLoRA(rank=5), None], ids=str)
+def test_a_module_that_holds_another_adapter_is_refused(other, tmp_path):
+    module = sam()
+    Adapt(SerialLoRA(rank=4), where=["image_encoder"]).setup(None, module, "fit")
+    with pytest.raises(ValueError, match=r"The model holds SerialLoRA\(rank=4.* already"):
+        Adapt(other, train=["mask_decoder"]).setup(None, module, "fit")
+
+
 def test_adapting_changes_no_prediction():
     module, images = sam(), batch()
     with torch.no_grad():

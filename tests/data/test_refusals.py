@@ -54,3 +54,11 @@ def test_checks_are_fast_on_many_and_name_the_broken(make_set: Maker) -> None:
     broken.write_bytes(b"")
     with pytest.raises(ValueError, match=f"{broken.name} cannot be read"):
         data.setup("fit")
+
+
+def test_masks_without_any_foreground(make_set: Maker) -> None:
+    data = FolderSegmentation(make_set([f"a{n}" for n in range(20)], value=100), image_size=16)
+    with pytest.raises(
+        ValueError, match=r"None of \d+ masks looked at, such as .*masks.*, shows anything but background"
+    ):
+        data.setup("fit")

@@ -16,8 +16,7 @@ def spec(model: nn.Module) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, module in model.named_modules():
         for target, adapter in adapters_of(name, module).items():
-            kind = type(adapter)
-            entry = {"method": f"{kind.__module__}.{kind.__qualname__}", "options": adapter.options()}
+            entry = {"method": method(adapter), "options": adapter.options()}
             at = found.setdefault(json.dumps([entry, name]), entry | {"targets": [], "where": [name]})
             at["targets"].append(target)
     merged: dict[str, dict[str, Any]] = {}
@@ -25,6 +24,11 @@ def spec(model: nn.Module) -> list[dict[str, Any]]:
         key = json.dumps([entry["method"], entry["options"], entry["targets"]])
         merged.setdefault(key, entry | {"where": []})["where"] += entry["where"]
     return list(merged.values())
+
+
+def method(adapter: Adapter) -> str:
+    """The dotted name of an adapter's class."""
+    return f"{type(adapter).__module__}.{type(adapter).__qualname__}"
 
 
 def adapters_of(name: str, module: nn.Module) -> dict[str, Adapter]:

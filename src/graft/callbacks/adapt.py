@@ -7,8 +7,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from graft.adapters import Adapter, inject
-from graft.adapters.spec import spec
-from graft.callbacks.report import report
+from graft.adapters.spec import method, spec
+from graft.callbacks.report import report, titles
 from graft.rules import Rule
 
 
@@ -43,10 +43,9 @@ class Adapt(Callback):
         model = backbone(pl_module)
         setattr(pl_module, "rules", self.rules)  # noqa: B010 (the module's type does not know it)
         if held := spec(model):
-            if self.adapter is None or held[0]["options"] != self.adapter.options():
-                raise ValueError(
-                    f"The model holds {held[0]['method']} {held[0]['options']} already; adapt.adapter differs."
-                )
+            wanted = None if self.adapter is None else [method(self.adapter), self.adapter.options()]
+            if [held[0]["method"], held[0]["options"]] != wanted:
+                raise ValueError(f"The model holds {' + '.join(titles(model))} already, and adapt.adapter is another.")
         else:
             unreached: Callable[[], set[str]] = getattr(pl_module, "unreached", set)
             names = unreached()  # before injection: behind an `up` of zeros a `down` only seems to get no gradient

@@ -19,7 +19,7 @@ class Meters(Callback):
     def __init__(self, every: int = 10) -> None:
         self.every = every
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.images = 0
         self.since = time.perf_counter()
 
@@ -30,10 +30,10 @@ class Meters(Callback):
         if (batch_idx + 1) % self.every == 0:
             speed = self.images / (time.perf_counter() - self.since)
             pl_module.log_dict({"speed/images_per_second": speed, "memory/peak_gb": peak_gb(pl_module.device)})
-            self.on_train_epoch_start(trainer, pl_module)
+            self.on_train_start(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.on_train_epoch_start(trainer, pl_module)
+        self.on_train_start(trainer, pl_module)
 
 
 def peak_gb(device: torch.device) -> float:

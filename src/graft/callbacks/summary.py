@@ -33,7 +33,13 @@ class Summary(Callback):
         """After the progress bar is gone."""
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes must ask together
         last, checkpoint = self.score(trainer), trainer.checkpoint_callback
-        if stage != "fit" or not isinstance(checkpoint, ModelCheckpoint) or last is None or not trainer.is_global_zero:
+        if (
+            stage != "fit"
+            or getattr(trainer, "fast_dev_run", False)
+            or not isinstance(checkpoint, ModelCheckpoint)
+            or last is None
+            or not trainer.is_global_zero
+        ):
             return
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

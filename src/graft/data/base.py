@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from graft.data.augment import STANDARD, Augment
 from graft.data.batch import collate
@@ -122,8 +122,10 @@ class SegmentationData(LightningDataModule, ABC):
         training = split == "train"
         return SegmentationDataset(self.samples[split], self.side, self.num_classes, training, self.augment, self.seed)
 
-    def _loader(self, dataset: Dataset[Any], training: bool = False) -> DataLoader[Any]:
+    def _loader(self, dataset: SegmentationDataset | PredictDataset, training: bool = False) -> DataLoader[Any]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if len(dataset) < world_size:
+            raise ValueError(f"{world_size} processes cannot share {len(dataset)} images: start at most as many.")
         return DataLoader(
             dataset,
             batch_size=self.batch_size,  # by keyword: Lightning builds the loader again for prediction

@@ -11,11 +11,15 @@ def check_pairs(samples: Sequence[Sample], num_classes: int, most: int = 32) -> 
 
     Raises:
         FileNotFoundError: Files are missing; they are named.
-        ValueError: A file cannot be read, sizes differ, or a mask holds other classes; the file is named.
+        ValueError: A file cannot be read, sizes differ, a mask holds other classes, or no mask holds any.
     """
     files = [path for sample in samples for path in (sample.image, sample.mask) if path is not None]
     if missing := [str(path) for path in files if not path.is_file()]:
         raise FileNotFoundError(f"{name_some(missing)} do not exist; put them there or take them out of the data set.")
     count = min(most, len(samples))
-    for position in range(count):
-        read_pair(samples[position * len(samples) // count], num_classes)
+    pairs = [read_pair(samples[position * len(samples) // count], num_classes) for position in range(count)]
+    if pairs and not any(mask.any() for _, mask in pairs):
+        raise ValueError(
+            f"None of {count} masks looked at, such as {samples[0].mask}, shows anything but background; foreground is "
+            "1 or above 127 in a binary mask, 1 to the number of classes in an indexed one."
+        )

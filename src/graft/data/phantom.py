@@ -89,7 +89,7 @@ def _grow(rng: Generator, scene: Scene) -> NDArray[np.bool_]:
     """Put a polyp on the wall and return where it is."""
     shape = scene.rho.shape
     place = rng.choice(np.flatnonzero((np.hypot(scene.x, scene.y) < 0.4) & (scene.rho > 0.25)))
-    size = rng.triangular(0.05, 0.45, 0.45) / 2
+    size = rng.triangular(0.08, 0.6, 0.6) / 2
     x, y = (scene.x - scene.x.flat[place]) / size, (scene.y - scene.y.flat[place]) / size
     theta, stretch = np.arctan2(y, x), rng.uniform(0, 0.2)
     waves = [rng.normal(0, 0.08 / k) * np.cos(k * theta + rng.uniform(0, 2 * pi)) for k in (3, 4, 5, 6)]

@@ -50,6 +50,7 @@ class AdaptedModule(LightningModule):
         self.lr_scheduler = lr_scheduler
         self.warmup = warmup
         self.rules: list[Rule] = []
+        self.fingerprint: str | None = None  # of the frozen weights: taken once, for they do not change
 
     def unreached(self) -> set[str]:
         """Names of the model's parameters that the loss cannot reach whatever is trained; `Adapt` freezes them."""
@@ -60,7 +61,12 @@ class AdaptedModule(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] *= group.get("lr_ratio", 1.0)
         if self.lr_scheduler is None:
-            scheduler: LRScheduler = WarmupCosine(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup)
+            steps = self.trainer.estimated_stepping_batches
+            if steps == float("inf"):
+                raise ValueError(
+                    "The default schedule needs an end: give trainer.max_steps, max_epochs or lr_scheduler."
+                )
+            scheduler: LRScheduler = WarmupCosine(optimizer, int(steps), self.warmup)
         else:
             scheduler = self.lr_scheduler(optimizer)
         refuse_lost_ratios(optimizer, scheduler, self.rules)
@@ -75,13 +81,14 @@ class AdaptedModule(LightningModule):
         return fingerprint({name: p for name, p in self.model.named_parameters() if not p.requires_grad})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.fingerprint = self.fingerprint or self.frozen_sha256()
         frozen = {f"model.{name}" for name, p in self.model.named_parameters() if not p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
         checkpoint[KEY] = {
             "backbone": self.backbone,
             "adapters": spec(self.model),
             "trained": list(trained(self.model)),
-            "frozen_sha256": self.frozen_sha256(),
+            "frozen_sha256": self.fingerprint,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -36,12 +36,12 @@ class SegmentationScores(Metric):
         super().__init__()
         self.classes = classes
         for name in ("image_dice", "image_iou"):
-            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum", persistent=True)
         for name in ("class_dice", "class_iou"):
-            self.add_state(name, torch.zeros(len(classes)), dist_reduce_fx="sum")
-        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(len(classes)), dist_reduce_fx="sum", persistent=True)
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum", persistent=True)
         for name in ("class_images", "overlap", "total"):  # counts of pixels outgrow float32
-            self.add_state(name, torch.zeros(len(classes), dtype=torch.int64), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(len(classes), dtype=torch.int64), dist_reduce_fx="sum", persistent=True)
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         """Add one image: two masks of class indices, both (H, W)."""
@@ -71,7 +71,7 @@ class SegmentationScores(Metric):
         per_class = 2 * self.overlap[seen] / self.total[seen]
         scores = {
             "dice": self.image_dice / self.images,
-            "dice_set": per_class.mean() if seen.any() else torch.ones(()),
+            "dice_set": per_class.mean() if seen.any() else per_class.new_ones(()),
             "iou": self.image_iou / self.images,
         }
         if len(self.classes) > 1:
