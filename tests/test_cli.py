@@ -164,6 +164,7 @@ def test_a_typed_learning_rate_wins_over_the_checkpoint(run: tuple[list[str], Pa
     assert {group["initial_lr"] for group in cli.trainer.optimizers[0].param_groups} == {0.5}
 
 
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
 def test_a_run_stopped_inside_an_epoch_goes_on(tmp_path: Path) -> None:
     args = [*small(tmp_path), "--trainer.max_epochs=2"]
     first = graft("fit", *args, "--trainer.max_steps=1", "--trainer.val_check_interval=1")

