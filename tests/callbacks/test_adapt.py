@@ -95,6 +95,14 @@ def test_a_module_that_holds_another_adapter_is_refused(other, tmp_path):
         Adapt(other, train=["mask_decoder"]).setup(None, module, "fit")
 
 
+def test_adapters_inside_a_part_that_is_trained_whole_are_trained_too():
+    module = sam()
+    Adapt(LoRA(rank=2), where=["mask_decoder"], train=["mask_decoder"]).setup(None, module, "fit")
+    adapters = [part for part in module.model.modules() if isinstance(part, Adapter)]
+    assert adapters
+    assert all(parameter.requires_grad for part in adapters for parameter in part.parameters())
+
+
 def test_adapting_changes_no_prediction():
     module, images = sam(), batch()
     with torch.no_grad():
