@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import segment_anything.modeling as stock
 import torch
@@ -131,3 +132,21 @@ def test_lite_medsam_merges_into_itself(method: SerialLoRA | LoRA) -> None:
     assert (sam.image_encoder(image) - trained).abs().max() < 1e-10
     assert list(sam.state_dict()) == keys
     assert [type(module) for module in sam.modules()] == classes
+
+
+@torch.no_grad()
+def test_the_published_predictor_at_1024_says_what_the_adapted_vit_b_says() -> None:
+    sam = shifted("vit_b", 1024, torch.float32)
+    picture = np.random.default_rng(0).integers(0, 256, (768, 1024, 3), dtype=np.uint8)
+    image = torch.zeros(1, 3, 1024, 1024, dtype=torch.uint8)
+    image[0, :, :768] = torch.from_numpy(picture).permute(2, 0, 1)
+    embedding = sam.image_encoder(sam.normalize(image, torch.tensor([[768, 1024]])))
+    adapted = sam.decode(embedding, points=torch.tensor([[300.0, 200.0]]))
+    merge(sam)
+    published = sam_model_registry["vit_b"]()
+    published.load_state_dict(sam.state_dict(), strict=True)
+    predictor = SamPredictor(published.eval())
+    predictor.set_image(picture)
+    point, label = np.array([[300.0, 200.0]]), np.array([1])
+    logits = predictor.predict(point_coords=point, point_labels=label, multimask_output=False)[2]
+    assert (torch.from_numpy(logits) - adapted[0]).abs().max() < 1e-4 * adapted.abs().max()
