@@ -1,6 +1,7 @@
 """Two processes on the CPU, and half precision."""
 
 import csv
+import json
 import math
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.callbacks.diary import Diary, run
 from tests.e2e import BASE, CONFIGS, COUNTS, graft, tiny
 
 MAIN = CONFIGS.parent / "main.py"
@@ -37,10 +39,10 @@ def test_two_processes_train_and_score_as_one(prompt: str, args: list[str]) -> N
     args = [*args, f"--model.prompt={prompt}"]
     two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
     environment = {**os.environ, "PYTHONWARNINGS": "error::UserWarning:lightning"}
-    run = subprocess.run(
+    done = subprocess.run(
         [sys.executable, str(MAIN), "fit", *args, *two], capture_output=True, text=True, env=environment, check=False
     )
-    assert run.returncode == 0, run.stderr
+    assert done.returncode == 0, done.stderr
     log = Path("logs/run/version_0")
     before, after = (row for row in logged(log) if row["val/dice"])
     assert before["step"] == "0"
@@ -50,6 +52,51 @@ def test_two_processes_train_and_score_as_one(prompt: str, args: list[str]) -> N
     assert all(map(math.isfinite, losses))
     one = graft("validate", *args, "--ckpt_path", log / "checkpoints" / "last.ckpt").trainer.callback_metrics
     assert {name: float(after[name]) for name in SCORES} == pytest.approx({name: one[name].item() for name in SCORES})
+
+
+def torchrun(what: str, folder: Path) -> None:
+    """Run a part of `processes.py` on two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "tests.processes", what, str(folder)],
+        cwd=CONFIGS.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_are_one_with_the_same_global_batch(tmp_path: Path) -> None:
+    """Losses, scores and weights; and what is sent are the gradients of what is trained, once a step."""
+    torchrun("train", tmp_path)
+    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    two = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
+    diary = Diary()
+    one = run(tmp_path, diary, dropout=0.0, batch_size=4)
+    assert all(torch.equal(two[0][name], two[1][name]) for name in one)
+    assert all(torch.allclose(two[0][name], weight, atol=2e-5) for name, weight in one.items())
+    steps = 0
+    for entry, *both in zip(diary.entries, ranks[0]["entries"], ranks[1]["entries"], strict=True):
+        if entry[0] == "batch":
+            steps += 1
+            assert {*both[0][-2]} | {*both[1][-2]} == {*entry[-2]}  # the images of the batch, divided
+            assert (both[0][-1] + both[1][-1]) / 2 == pytest.approx(entry[-1], rel=1e-4)
+        else:
+            assert both[0][-1] == both[1][-1] == pytest.approx(entry[-1], abs=1e-3)
+    assert steps == 4
+    trained = sum(weight.numel() for weight in one.values())
+    sizes = [(name, sum(math.prod(shape) for shape in shapes)) for name, shapes in ranks[0]["sent"]]
+    large = [(name, size) for name, size in sizes if size > 1000]  # the rest are flags, names and scores
+    assert large == [("gloo:broadcast", trained)] + [("gloo:all_reduce", trained)] * steps
+
+
+def test_two_processes_go_on_exactly(tmp_path: Path) -> None:
+    torchrun("resume", tmp_path)
+    assert (tmp_path / "resumed0").exists()
+    assert (tmp_path / "resumed1").exists()
 
 
 def test_half_precision_trains(args: list[str]) -> None:

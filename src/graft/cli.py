@@ -4,20 +4,31 @@ import logging
 import os
 import sys
 import warnings
-from dis import opmap
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from graft.callbacks import Adapt, Baseline, Meters, Pictures, SavePredictions, Summary
+from graft.callbacks import (
+    Adapt,
+    Baseline,
+    Checkpoints,
+    ExactResume,
+    Guard,
+    Meters,
+    Pictures,
+    SavePredictions,
+    Summary,
+)
+from graft.checkpoint_io import WholeFiles, check_exists
 from graft.data.base import SegmentationData
 from graft.modules.adapted import AdaptedModule
 from graft.parser import Parser
+from graft.refusal import refused
 
 TRAINER = {
     "logger": {
@@ -33,8 +44,11 @@ CHECKPOINT = {
     "filename": "best-{step}",
     "mode": "max",
     "save_last": True,
+    "save_on_train_epoch_end": False,  # at the end of a validation, when its scores are there
     "auto_insert_metric_name": False,
 }
+
+WATCHING = (Baseline, Meters, LearningRateMonitor, RichProgressBar, Summary, Guard, ExactResume)
 
 
 class SaveConfig(SaveConfigCallback):
@@ -54,7 +68,7 @@ class GraftCLI(LightningCLI):
             help="Folder for downloaded weights and data (default: $GRAFT_CACHE, else ~/.cache/graft).",
         )
         parser.add_lightning_class_args(Adapt, "adapt")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Checkpoints, "checkpoint")
         parser.add_lightning_class_args(Pictures, "pictures")
         parser.add_lightning_class_args(SavePredictions, "predictions")
         parser.set_defaults({f"checkpoint.{name}": value for name, value in CHECKPOINT.items()})
@@ -69,13 +83,23 @@ class GraftCLI(LightningCLI):
         config = self.config[self.subcommand]
         if self.subcommand in ("test", "predict") and not config.ckpt_path:
             raise ValueError(f"`{self.subcommand}` needs --ckpt_path: without it an untrained head would answer.")
+        if config.get("ckpt_path") and config.ckpt_path not in ("best", "last", "hpc"):
+            check_exists(Path(config.ckpt_path))  # before anything is built or fetched
         if config.cache:
             os.environ["GRAFT_CACHE"] = config.cache  # processes that Lightning starts inherit it
+        if SLURMEnvironment.detect() and config.trainer.default_root_dir is None:
+            # where Lightning looks for what a job saved before it was queued again; not among the files of other jobs
+            config.trainer.default_root_dir = f"lightning_logs/slurm-{SLURMEnvironment.job_id()}"
         if self.subcommand == "predict":
             config.return_predictions = False  # they are written to files: thousands of masks need no memory
         idle = {RichProgressBar: config.trainer.enable_progress_bar, LearningRateMonitor: config.trainer.logger}
         callbacks = self.trainer_defaults["callbacks"]
         self.trainer_defaults["callbacks"] = [c for c in callbacks if idle.get(type(c)) is not False]
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.strategy.checkpoint_io = WholeFiles()
+        return trainer
 
 
 def quiet() -> None:
@@ -85,6 +109,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=r"\s+(By default only one Jsonarg|.+ was deprecated)")  # so too
     warnings.filterwarnings("ignore", message=r"LightningCLI's args parameter")  # `main` takes arguments to be run so
     warnings.filterwarnings("ignore", message=r"The dirpath has changed from")  # each run has a log folder of its own
+    warnings.filterwarnings("ignore", message=r"It is recommended to use `self.log\('(val|test)/")  # computed by all
     warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers")  # the config says so
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
 
@@ -107,7 +132,15 @@ def main(args: ArgsType = None) -> GraftCLI:
             trainer_defaults={
                 **TRAINER,
                 "precision": "bf16-mixed" if bf16 else "32-true",
-                "callbacks": [Baseline(), Meters(), LearningRateMonitor(), RichProgressBar(), Summary()],
+                "callbacks": [
+                    Baseline(),
+                    Meters(),
+                    LearningRateMonitor(),
+                    RichProgressBar(),
+                    Summary(),
+                    Guard(),
+                    ExactResume(),
+                ],
             },
             args=args,
         )
@@ -117,22 +150,3 @@ def main(args: ArgsType = None) -> GraftCLI:
             raise
         print(f"error: {refusal}", file=sys.stderr)
         raise SystemExit(1) from error
-
-
-def refused(error: BaseException | None) -> BaseException | None:
-    """The cause that Graft's own code raised, a sentence for its user; None where a library or a bug failed."""
-    while error is not None:
-        raised = error.__traceback__
-        while raised and raised.tb_next:
-            raised = raised.tb_next
-        if raised and by_graft(raised):
-            return error
-        error = error.__cause__  # jsonargparse wraps what a constructor refuses
-    return None
-
-
-def by_graft(raised: TracebackType) -> bool:
-    """Whether a traceback ends at a `raise` of Graft's own, not at a line that Python or torch could not run."""
-    code = raised.tb_frame.f_code
-    says_raise = code.co_code[raised.tb_lasti] == opmap["RAISE_VARARGS"]
-    return says_raise and Path(code.co_filename).is_relative_to(Path(__file__).parent)

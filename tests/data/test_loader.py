@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from graft.data.sampler import EpochSampler
+from graft.data.loader import EpochSampler
 
 
 def shards(length: int, world_size: int, epoch: int = 0, seed: int = 0, training: bool = True) -> list[list[int]]:

@@ -24,6 +24,7 @@ MEANT = (  # what libraries say of things that are meant
     r"The number of training batches .* is smaller than the logging interval.*",
     r"Checkpoint directory .* exists and is not empty.*",
     r"The dirpath has changed from.*",
+    r"It is recommended to use `self.log\('val/",
     r"Be aware that when using `ckpt_path`, callbacks used to create.*",
 )
 

@@ -6,6 +6,8 @@ import segment_anything.modeling as stock
 import torch
 from torch import Tensor, nn
 
+from graft.backbones.recompute import Recomputed
+
 
 class Sam(stock.Sam):
     """segment-anything's model, with its state-dict keys; at any size its `SamPredictor` takes it as its own.
@@ -34,6 +36,12 @@ class Sam(stock.Sam):
         self.image_size = image_size
         self.num_classes = 1
         self.channels = 1  # of the logits; with several classes the background is one
+
+    def recompute(self, on: bool) -> None:
+        """Whether the image encoder's blocks keep only their inputs for the backward pass, and compute twice."""
+        for module in self.image_encoder.modules():
+            if isinstance(module, Recomputed):
+                module.recompute = on
 
     def widen(self, num_classes: int) -> None:
         """Predict background and `num_classes` classes, with a mask token each that starts as the published token 0.
@@ -106,6 +114,21 @@ class Sam(stock.Sam):
         # with a prompt the published decoder takes one image
         each = zip(embedding.chunk(batch), sparse.chunk(batch), dense.chunk(batch), strict=True)
         return torch.cat([self._masks(image, places, *prompt) for image, *prompt in each])
+
+    @torch.enable_grad()
+    def unreached(self, boxes: Tensor | None = None, points: Tensor | None = None) -> set[str]:
+        """Names of the decoder's and the prompt encoder's parameters that what `decode` gives does not depend on."""
+        shape = (1, self.prompt_encoder.embed_dim, *self.prompt_encoder.image_embedding_size)
+        embedding = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+        named = {n: p for n, p in self.named_parameters() if not n.startswith("image_encoder.")}
+        before = [parameter.requires_grad for parameter in named.values()]
+        for parameter in named.values():
+            parameter.requires_grad_(True)
+        loss = self.decode(embedding, boxes, points).square().mean()
+        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        for parameter, requires_grad in zip(named.values(), before, strict=True):
+            parameter.requires_grad_(requires_grad)
+        return {n for n, gradient in zip(named, gradients, strict=True) if gradient is None or not gradient.any()}
 
     def _masks(self, embedding: Tensor, places: Tensor, sparse: Tensor, dense: Tensor) -> Tensor:
         masks: Tensor = self.mask_decoder.predict_masks(embedding, places, sparse, dense)[0]

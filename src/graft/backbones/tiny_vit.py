@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graft.backbones.recompute import Recomputed
+
 try:
     with warnings.catch_warnings():
         # the package imports timm by its old names, and timm says so
@@ -55,6 +57,10 @@ class Attention(published.Attention):
         return y
 
 
+class Block(Recomputed, published.TinyViTBlock):
+    """TinyViT's transformer block."""
+
+
 class TinyViT(published.TinyViT):
     """LiteMedSAM's TinyViT for square images of `image_size` pixels, a multiple of 4."""
 
@@ -72,6 +78,8 @@ class TinyViT(published.TinyViT):
                 module.__class__ = Convolution
             elif type(module) is published.Attention:
                 module.__class__ = Attention
+            elif type(module) is published.TinyViTBlock:
+                module.__class__ = Block
 
     def forward(self, image: Tensor) -> Tensor:
         """Embed normalised images, (B, 3, S, S), as (B, 256, S / 4, S / 4)."""

@@ -8,14 +8,20 @@ positions need nothing: segment-anything resizes them by itself.
 from functools import partial
 
 import torch.nn.functional as F
-from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling import image_encoder as stock
 from torch import Tensor, nn
+
+from graft.backbones.recompute import Recomputed
 
 PATCH = 16  # pixels
 TRAINED_AT = 1024  # pixels
 
 
-class ImageEncoder(ImageEncoderViT):
+class Block(Recomputed, stock.Block):
+    """segment-anything's transformer block."""
+
+
+class ImageEncoder(stock.ImageEncoderViT):
     """SAM's vision transformer (https://arxiv.org/abs/2304.02643) for square images of `image_size` pixels.
 
     Args:
@@ -43,6 +49,8 @@ class ImageEncoder(ImageEncoderViT):
             global_attn_indexes=global_blocks,
         )
         self.img_size = image_size  # what segment-anything's predictor resizes to
+        for block in self.blocks:
+            block.__class__ = Block
 
     def positions(self) -> Tensor:
         """The absolute positions at this size, (1, S / 16, S / 16, width); at 1024 the table itself.

@@ -2,9 +2,22 @@
 
 from graft.callbacks.adapt import Adapt
 from graft.callbacks.baseline import Baseline
+from graft.callbacks.checkpoints import Checkpoints
+from graft.callbacks.guard import Guard
 from graft.callbacks.meters import Meters
 from graft.callbacks.pictures import Pictures
 from graft.callbacks.predictions import SavePredictions
+from graft.callbacks.resume import ExactResume
 from graft.callbacks.summary import Summary
 
-__all__ = ["Adapt", "Baseline", "Meters", "Pictures", "SavePredictions", "Summary"]
+__all__ = [
+    "Adapt",
+    "Baseline",
+    "Checkpoints",
+    "ExactResume",
+    "Guard",
+    "Meters",
+    "Pictures",
+    "SavePredictions",
+    "Summary",
+]

@@ -5,8 +5,10 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from graft.adapters import Adapter, inject
+from graft.adapters.files import trained
 from graft.adapters.spec import method, spec
 from graft.callbacks.report import report, titles
 from graft.rules import Rule
@@ -59,6 +61,7 @@ class Adapt(Callback):
         for name, module in model.named_modules():
             if isinstance(module, Adapter) or name in self.train:
                 module.train()
+        keep_to_itself(pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         report(backbone(pl_module))
@@ -93,6 +96,15 @@ def backbone(pl_module: LightningModule) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError(f"{type(pl_module).__name__} has no backbone: build it in `__init__`, as `self.model`.")
     return model
+
+
+def keep_to_itself(pl_module: LightningModule) -> None:
+    """Tell processes that train together to send each other only what is trained: the rest is alike and stays so."""
+    changing = {f"model.{name}" for name in trained(backbone(pl_module))}
+    named = [*pl_module.named_parameters(), *pl_module.named_buffers()]
+    still = [name for name, _ in named if name not in changing]
+    ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+    ignore(pl_module, still)  # type: ignore[no-untyped-call]
 
 
 def train_whole(model: nn.Module, prefixes: list[str], unreached: set[str]) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -14,8 +13,9 @@ from graft.data.augment import STANDARD, Augment
 from graft.data.batch import collate
 from graft.data.checks import check_pairs
 from graft.data.dataset import Sample, SegmentationDataset
+from graft.data.leakage import check_copies, warn_of_lookalikes
+from graft.data.loader import EpochLoader, EpochSampler
 from graft.data.predict import PredictDataset
-from graft.data.sampler import EpochSampler
 from graft.data.splits import Splits, split_samples
 
 USED = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
@@ -98,6 +98,9 @@ class SegmentationData(LightningDataModule, ABC):
             self.samples = self.splits()
             for split in USED[stage]:
                 check_pairs(self.samples[split], self.num_classes)
+            check_copies(self.samples)
+            if stage == "fit":
+                warn_of_lookalikes(self.samples)
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self._loader(self._dataset("train"), training=True)
@@ -126,18 +129,18 @@ class SegmentationData(LightningDataModule, ABC):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         if len(dataset) < world_size:
             raise ValueError(f"{world_size} processes cannot share {len(dataset)} images: start at most as many.")
-        return DataLoader(
+        done = self._done if training else int
+        return EpochLoader(
             dataset,
             batch_size=self.batch_size,  # by keyword: Lightning builds the loader again for prediction
-            sampler=EpochSampler(dataset, training, self.seed, rank, world_size),
+            sampler=EpochSampler(dataset, training, self.seed, rank, world_size, done),
             num_workers=self.num_workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=_one_thread,
         )
 
-
-def _one_thread(worker: int) -> None:
-    """Workers are the parallelism; OpenCV's own threads would fight them, and may hang after a fork."""
-    cv2.setNumThreads(0)
+    def _done(self) -> int:
+        """Items of the running epoch that this process has trained on: not 0 where a run goes on."""
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer else 0
+        return batches * self.batch_size

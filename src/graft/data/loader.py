@@ -1,10 +1,12 @@
 """In which order, and on which process, the items of a data set are read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
 import numpy as np
-from torch.utils.data import Dataset, DistributedSampler
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 
 class EpochSampler(DistributedSampler[Any]):
@@ -20,16 +22,24 @@ class EpochSampler(DistributedSampler[Any]):
         seed: Seed of the order.
         rank: This process, from 0.
         world_size: Number of processes.
+        done: Asked when an epoch begins: how many of its items this process has had already, in a run that was stopped.
     """
 
     def __init__(
-        self, dataset: Dataset[Any], training: bool = False, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        dataset: Dataset[Any],
+        training: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        done: Callable[[], int] = int,
     ) -> None:
         super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=training, seed=seed)
         self.length = len(dataset)  # type: ignore[arg-type]  # torch's Dataset does not declare its length
+        self.done = done
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([(self.epoch, index) for index in self._shard()])
+        return iter([(self.epoch, index) for index in self._shard()[self.done() :]])
 
     def __len__(self) -> int:
         return len(range(self.rank, self._total(), self.num_replicas))
@@ -44,3 +54,31 @@ class EpochSampler(DistributedSampler[Any]):
     def _total(self) -> int:
         """Number of items over all processes, repeated ones included."""
         return -(-self.length // self.num_replicas) * self.num_replicas if self.shuffle else self.length
+
+
+class EpochLoader(DataLoader[Any]):
+    """A loader that begins when its first batch is asked for, not when it is made into an iterator.
+
+    Lightning makes the iterator before it knows the epoch and, in a run that goes on, the batch; workers that read
+    ahead would then read the wrong items. Randomness of torch's own is drawn beside the run's, which so stays the same
+    for any number of workers.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        defaults: dict[str, Any] = {"generator": torch.Generator(), "worker_init_fn": one_thread}
+        super().__init__(*args, **defaults | kwargs)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator runs when it is first asked
+        yield from super().__iter__()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the position is the trainer's. Lightning calls loaders with these two methods resumable."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing, likewise."""
+
+
+def one_thread(worker: int) -> None:
+    """Workers are the parallelism; OpenCV's own threads would fight them, and may hang after a fork."""
+    cv2.setNumThreads(0)

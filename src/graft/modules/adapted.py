@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from graft.adapters.files import fingerprint, trained
 from graft.adapters.spec import restore, spec
-from graft.modules.optimizers import keep_typed_rates, parameter_groups, rates, refuse_lost_ratios
+from graft.modules.optimizers import Typed, parameter_groups, refuse_lost_ratios
 from graft.modules.schedule import WarmupCosine
 from graft.rules import Rule
 
@@ -70,11 +70,11 @@ class AdaptedModule(LightningModule):
         else:
             scheduler = self.lr_scheduler(optimizer)
         refuse_lost_ratios(optimizer, scheduler, self.rules)
-        self.typed_rates = rates(optimizer)
+        self.typed = Typed.by(optimizer, scheduler)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        keep_typed_rates(self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler, self.typed_rates)
+        self.typed.keep(self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler)
 
     def frozen_sha256(self) -> str:
         """The fingerprint of the frozen weights."""

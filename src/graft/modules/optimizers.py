@@ -1,13 +1,19 @@
 """Which parameters learn at which rate: groups, what schedulers may not undo, and what a resumed run keeps."""
 
+import inspect
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from graft.rules import Rule
+
+PROGRESS = {"last_epoch", "_step_count", "_last_lr", "best", "num_bad_epochs", "cooldown_counter", "T_cur", "T_i"}
+"""What a scheduler of torch counts; the rest of its state are its options, and what it computes from them."""
 
 
 def parameter_groups(model: nn.Module, rules: Sequence[Rule]) -> list[dict[str, Any]]:
@@ -44,11 +50,43 @@ def rates(optimizer: Optimizer) -> list[float]:
     return [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
 
 
-def keep_typed_rates(optimizer: Optimizer, scheduler: LRScheduler, typed: Sequence[float]) -> None:
-    """After a checkpoint was restored, go on with its schedule at the rates that the user typed now."""
-    for k, (restored, rate) in enumerate(zip(rates(optimizer), typed, strict=True)):
-        if restored and restored != rate:
-            group = optimizer.param_groups[k]
-            for name in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
-                group[name] *= rate / restored
-            scheduler.base_lrs[k] = rate
+@dataclass(frozen=True)
+class Typed:
+    """The optimizer and the schedule as the user asks for them now, which a checkpoint may hold otherwise."""
+
+    rates: list[float]
+    groups: list[dict[str, Any]]
+    schedule: dict[str, Any]
+
+    @classmethod
+    def by(cls, optimizer: Optimizer, scheduler: LRScheduler) -> "Typed":
+        """Take note, before a checkpoint is restored."""
+        groups = [
+            {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+        ]
+        return cls(rates(optimizer), deepcopy(groups), deepcopy(scheduler.state_dict()))
+
+    def keep(self, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+        """After a checkpoint was restored, go on from its step with what the user typed."""
+        if self.changes(scheduler):
+            progress = {name: value for name, value in scheduler.state_dict().items() if name in PROGRESS}
+            scheduler.load_state_dict(self.schedule | progress)
+        for k, (group, typed) in enumerate(zip(optimizer.param_groups, self.groups, strict=True)):
+            scheduled = {"lr", "initial_lr", "max_lr", "min_lr"}
+            if "max_momentum" in group:  # the schedule moves these too
+                scheduled |= {"betas", "momentum", "base_momentum", "max_momentum"}
+            group.update({name: value for name, value in typed.items() if name not in scheduled})
+            restored = group.get("initial_lr", group["lr"])
+            if restored and restored != self.rates[k]:
+                for name in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
+                    group[name] *= self.rates[k] / restored
+                scheduler.base_lrs[k] = self.rates[k]
+            if isinstance(scheduler, LambdaLR):  # a rate of the step alone: where the run's end moved, so did the rate
+                group["lr"] = scheduler.base_lrs[k] * scheduler.lr_lambdas[k](scheduler.last_epoch)
+
+    def changes(self, scheduler: LRScheduler) -> bool:
+        """Whether the restored schedule has other options than those typed now."""
+        restored, options = scheduler.state_dict(), inspect.signature(type(scheduler)).parameters
+        return any(
+            restored[name] != self.schedule[name] for name in options if name in restored and name not in PROGRESS
+        )

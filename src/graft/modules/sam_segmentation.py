@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from graft.backbones import Sam, build_sam
 from graft.losses import SegmentationLoss
 from graft.modules.adapted import AdaptedModule, adamw
+from graft.modules.masks import original_masks
 from graft.modules.scores import SegmentationScores
 
 Batch = dict[str, Any]
@@ -26,6 +28,7 @@ class SamSegmentation(AdaptedModule):
         num_classes: Number of classes, background not counted. 1: foreground by sigmoid; more: softmax with background.
         dice_weight: Weight of the soft Dice loss beside the cross-entropy.
         focal_gamma: Exponent of the focal factor on the cross-entropy; 0 is none.
+        gradient_checkpointing: Less memory for the same gradient: the encoder's blocks run a second time for it.
         optimizer: Made over what is trained; vectors (biases, norms) get no weight decay.
         lr_scheduler: Stepped after every optimizer step. null: a linear warm-up, then a cosine down to zero.
         warmup: Share of the steps that warm up, where lr_scheduler is null.
@@ -40,6 +43,7 @@ class SamSegmentation(AdaptedModule):
         num_classes: int = 1,
         dice_weight: float = 1.0,
         focal_gamma: float = 0.0,
+        gradient_checkpointing: bool = False,
         optimizer: OptimizerCallable = adamw,
         lr_scheduler: LRSchedulerCallable | None = None,
         warmup: float = 0.05,
@@ -49,13 +53,20 @@ class SamSegmentation(AdaptedModule):
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"])
         self.image_size = image_size
         self.prompt = prompt
+        self.gradient_checkpointing = gradient_checkpointing
+        sam.recompute(gradient_checkpointing)
         self.num_classes = num_classes
         self.loss = SegmentationLoss(dice_weight, focal_gamma)
+        self.mean_loss = MeanMetric()  # over images; Lightning's own mean rounds counts when processes average them
         self.scores = SegmentationScores([f"class_{k + 1}" for k in range(num_classes)])
 
     def setup(self, stage: str) -> None:
         """Name the scores' classes as the data set does."""
         self.scores.classes = getattr(getattr(self.trainer, "datamodule", None), "classes", self.scores.classes)
+
+    def on_validation_epoch_start(self) -> None:
+        self.scores.reset()  # a run that was stopped amid a validation begins it again
+        self.mean_loss.reset()
 
     @property
     def sam(self) -> Sam:
@@ -80,15 +91,8 @@ class SamSegmentation(AdaptedModule):
         return F.interpolate(low_res, (self.image_size, self.image_size), mode="bilinear", align_corners=False)
 
     def masks(self, logits: Tensor, batch: Batch) -> list[Tensor]:
-        """Class indices at each image's original size: the padding is cut off before the logits are resized back."""
-        masks = []
-        for image_logits, size, original in zip(logits.float(), batch["size"], batch["original_size"], strict=True):
-            height, width = size.tolist()
-            cut = image_logits[None, :, :height, :width]
-            resized = F.interpolate(cut, original.tolist(), mode="bilinear", align_corners=False)
-            mask = resized[0, 0] > 0 if self.num_classes == 1 else resized[0].argmax(0)
-            masks.append(mask.byte())
-        return masks
+        """Class indices at each image's original size."""
+        return original_masks(logits, batch["size"], batch["original_size"])
 
     def valid(self, batch: Batch) -> Tensor:
         """(B, S, S) bool: False in the padding."""
@@ -97,7 +101,7 @@ class SamSegmentation(AdaptedModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         terms = self.loss(self(batch), batch["mask"], self.valid(batch))
         for name, term in terms.items():
-            self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=len(batch["image"]))
+            self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=len(batch["image"]), sync_dist=True)
         return terms["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
@@ -113,7 +117,7 @@ class SamSegmentation(AdaptedModule):
         """Score a batch; its predicted `masks`, as of `predict_step`, are for whoever wants to show them."""
         logits = self(batch)
         terms = self.loss(logits, batch["mask"], self.valid(batch))
-        self.log(f"{stage}/loss", terms["loss"], batch_size=len(logits), on_epoch=True, sync_dist=True)
+        self.mean_loss.update(terms["loss"], weight=len(logits))
         masks = self.masks(logits, batch)
         for mask, truth in zip(masks, batch["original_mask"], strict=True):
             self.scores.update(mask, truth)
@@ -126,24 +130,14 @@ class SamSegmentation(AdaptedModule):
         self.log_scores("test")
 
     def log_scores(self, stage: str) -> None:
-        """Log the scores since the last call under `stage/`, `dice` in the progress bar too."""
-        for name, score in self.scores.compute().items():
+        """Log the mean loss and the scores since the last call under `stage/`, `dice` in the progress bar too."""
+        for name, score in ({"loss": self.mean_loss.compute()} | self.scores.compute()).items():
             self.log(f"{stage}/{name}", score, prog_bar=name == "dice")
         self.scores.reset()
+        self.mean_loss.reset()
 
-    @torch.enable_grad()
     def unreached(self) -> set[str]:
         """Parameters of decoder and prompt encoder that get no gradient even when all of them train."""
-        encoder, middle = self.sam.prompt_encoder, torch.full((1, 2), self.image_size / 2, device=self.device)
-        batch = {"box": torch.cat([0 * middle, middle], dim=1), "point": middle}
-        shape = (1, encoder.embed_dim, *encoder.image_embedding_size)
-        embedding = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
-        named = {n: p for n, p in self.sam.named_parameters() if not n.startswith("image_encoder.")}
-        before = [p.requires_grad for p in named.values()]
-        for parameter in named.values():
-            parameter.requires_grad_(True)
-        loss = self.decode(embedding, batch).square().mean()
-        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-        for parameter, requires_grad in zip(named.values(), before, strict=True):
-            parameter.requires_grad_(requires_grad)
-        return {n for n, gradient in zip(named, gradients, strict=True) if gradient is None or not gradient.any()}
+        middle = torch.full((1, 2), self.image_size / 2, device=self.device)
+        prompts = {"none": {}, "box": {"boxes": torch.cat([0 * middle, middle], dim=1)}, "point": {"points": middle}}
+        return self.sam.unreached(**prompts[self.prompt])
