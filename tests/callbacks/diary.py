@@ -64,6 +64,7 @@ def run(
     dropout: float = 0.3,
     rules: Any = (),
     gradient_checkpointing: bool = False,
+    callbacks: Any = (),
     **options: Any,
 ) -> dict[str, torch.Tensor]:
     """Train from seed 0, with augmentation and dropout; the weights at the end."""
@@ -73,6 +74,6 @@ def run(
     module = sam(prompt, gradient_checkpointing=gradient_checkpointing)
     adapt = serial(adapter=LoRA(rank=2, dropout=dropout), rules=list(rules))
     defaults: dict[str, Any] = {"max_epochs": 2, "enable_checkpointing": True}
-    fit = trainer(folder, adapt, Baseline(), ExactResume(), diary, **defaults | options)
+    fit = trainer(folder, adapt, Baseline(), ExactResume(), diary, *callbacks, **defaults | options)
     fit.fit(module, data, ckpt_path=ckpt_path)
     return {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}

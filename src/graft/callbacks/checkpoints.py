@@ -41,9 +41,7 @@ class Checkpoints(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.save_last and self._last_global_step_saved != trainer.global_step:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.signals.ignore()
+        self.signals.ignore()  # here: Lightning gives its own handlers back before any `teardown`
 
     def answer(self, trainer: Trainer) -> None:
         """Do what a signal has asked for, if one has: to any of the processes."""
