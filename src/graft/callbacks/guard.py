@@ -56,7 +56,7 @@ def remedy(trainer: Trainer, pl_module: LightningModule) -> str:
             f"--data.batch_size {batch // 2} with --trainer.accumulate_grad_batches {accumulated} (the same gradient)"
         )
     if not getattr(pl_module, "gradient_checkpointing", True):
-        steps.append("--model.gradient_checkpointing true (the same gradient, in a third more time)")
+        steps.append("--model.gradient_checkpointing true (the same gradient, for one more forward pass)")
     if size >= 128:
         steps.append(f"--model.image_size {size * 3 // 4 // 32 * 32}")
     return (

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from graft.adapters.files import fingerprint, trained
 from graft.adapters.spec import restore, spec
-from graft.modules.optimizers import Typed, parameter_groups, refuse_lost_ratios
+from graft.modules.optimizers import Typed, parameter_groups, refuse_lost_ratios, refuse_other_groups
 from graft.modules.schedule import WarmupCosine
 from graft.rules import Rule
 
@@ -109,6 +109,8 @@ class AdaptedModule(LightningModule):
             and (odd := {*saved["trained"]} ^ {*trained(self.model)})
         ):
             raise ValueError(f"This checkpoint and the configuration do not train the same parts: {min(odd)} differs.")
+        elif self._trainer is not None and self._trainer.training:
+            refuse_other_groups(checkpoint, parameter_groups(self.model, self.rules))
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in saved["trained"])
         if saved["frozen_sha256"] != self.frozen_sha256():

@@ -45,6 +45,20 @@ def refuse_lost_ratios(optimizer: Optimizer, scheduler: LRScheduler, rules: Sequ
         )
 
 
+def refuse_other_groups(checkpoint: dict[str, Any], groups: Sequence[dict[str, Any]]) -> None:
+    """An optimizer cannot go on with parameters that are grouped otherwise.
+
+    Raises:
+        ValueError: the checkpoint's groups were made by other rules.
+    """
+    saved = [group.get("name", "?") for state in checkpoint["optimizer_states"] for group in state["param_groups"]]
+    if saved != (names := [group["name"] for group in groups]):
+        raise ValueError(
+            f"This checkpoint's optimizer has the groups {', '.join(saved)}, but the configuration makes "
+            f"{', '.join(names)}: go on with the same adapt.rules."
+        )
+
+
 def rates(optimizer: Optimizer) -> list[float]:
     """The rate that each group's schedule is measured in."""
     return [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
