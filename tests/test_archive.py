@@ -1,5 +1,6 @@
 """Archives that mean harm, and folders that hold all of an archive or nothing."""
 
+import shutil
 import stat
 import zipfile
 from pathlib import Path
@@ -56,3 +57,17 @@ def test_leftovers_of_a_killed_process_are_no_part_of_the_folder(tmp_path: Path)
     (tmp_path / "out.part" / "half").touch()
     folder = extract_zip(archive(tmp_path / "a.zip", "a"), tmp_path / "out", max_bytes=1000)
     assert [p.name for p in folder.iterdir()] == ["a"]
+
+
+def test_any_damage_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """Bytes of the archive changed one after the other: unpacked as it was, or refused, with nothing beside."""
+    whole = archive(tmp_path / "whole.zip", "a/ä.txt", "b").read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        (tmp_path / "a.zip").write_bytes(whole[:place] + bytes([whole[place] ^ 0xA5]) + whole[place + 1 :])
+        try:
+            shutil.rmtree(extract_zip(tmp_path / "a.zip", tmp_path / "out", max_bytes=2000))
+        except DownloadError:
+            refused += 1
+        assert {path.name for path in tmp_path.iterdir()} == {"whole.zip", "a.zip", "out.lock"}
+    assert refused > len(whole) / 3  # the rest are dates and the like

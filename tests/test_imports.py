@@ -26,8 +26,12 @@ MAY_SEE = {
     "callbacks": {"callbacks", *TASKS},
     "data": {"data", "download", "archive"},
     "archive": {"download"},
-    "download": set(),
-    "parser": set(),
+    "download": {"transfer"},
+    "transfer": set(),
+    "configuration": set(),
+    "names": set(),
+    "parser": {"configuration", "names"},
+    "refusal": set(),
     "commands": {"commands", "modules", "callbacks", "data", "download", *TASKS},
 }
 """Parts of graft that each part may import; `cli`, which is not here, sees everything."""

@@ -3,7 +3,7 @@
 import shutil
 import stat
 from pathlib import Path, PurePosixPath
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZipFile, ZipInfo
 
 from filelock import FileLock
 
@@ -40,10 +40,12 @@ def extract_zip(archive: Path, folder: Path, *, max_bytes: int) -> Path:
                 part.replace(folder)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
-    except BadZipFile as error:
-        raise DownloadError(f"{archive} is damaged ({error}): delete it to fetch it again.") from error
+    except DownloadError:
+        raise
     except OSError as error:
         raise DownloadError(f"{archive} cannot be unpacked to {folder}: {error.strerror or error}.") from error
+    except Exception as error:  # a damaged archive can raise anything
+        raise DownloadError(f"{archive} is a damaged archive ({error}): it has to be fetched again.") from error
     return folder
 
 

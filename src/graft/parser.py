@@ -1,21 +1,38 @@
 """What is wrong with a configuration, in one sentence with the nearest valid names."""
 
-import inspect
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
-from importlib import import_module
+from pathlib import Path
 from pkgutil import resolve_name
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-HOMES = {"model": "modules", "data": "data", "adapt.adapter": "adapters", "adapt.rules": "rules"}
-"""Where the classes of a key live: subpackages of graft."""
+from graft.configuration import check
+from graft.names import exported, near, options
+
+HOMES = {
+    "model": ("graft.modules", "lightning.pytorch.LightningModule"),
+    "model.optimizer": ("torch.optim", "torch.optim.Optimizer"),
+    "model.lr_scheduler": ("torch.optim.lr_scheduler", "torch.optim.lr_scheduler.LRScheduler"),
+    "data": ("graft.data", "graft.data.SegmentationData"),
+    "data.augment": ("graft.data", "graft.data.Augment"),
+    "adapt.adapter": ("graft.adapters", "graft.adapters.Adapter"),
+    "adapt.rules": ("graft.rules", "graft.rules.Rule"),
+    "trainer.logger": ("lightning.pytorch.loggers", "lightning.pytorch.loggers.Logger"),
+    "trainer.callbacks": ("lightning.pytorch.callbacks", "lightning.pytorch.Callback"),
+}
+"""Where the classes of a key live, and what they all are."""
+
+WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
 
 class Parser(LightningArgumentParser):
     """A parser that says one sentence where jsonargparse lists types."""
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        check(Path(path))
+        return super().parse_path(path, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser within a parser: the outermost says it
@@ -34,38 +51,70 @@ def keys(parser: LightningArgumentParser) -> Iterable[str]:
 
 def sentence(message: str, known: set[str]) -> str:
     """jsonargparse's message, shortened to what was given, what was expected and what is near."""
+    key = innermost(message)
+    said = message.rpartition('Parser key "')[2].partition('":')[2] or message  # by the innermost, the cause of all
     if found := re.search(r"class_path '([\w.]+)':\s+Option '([\w.]+)' is not accepted", message):
-        kind, option = resolve_name(found[1]), found[2]
-        return f"{kind.__name__} has no option {option!r}{near(option, inspect.signature(kind).parameters)}"
-    if found := re.search(r"class_path '([\w.]+)\.(\w+)':\s+module .* has no attribute", message):
-        return f"There is no {found[2]} in {found[1]}{near(found[2], exported(found[1]))}"
-    if found := re.search(r'Parser key "([\w.]+)":.*Expected a dot import path string: (\S+)', message, re.DOTALL):
-        home = HOMES.get(found[1])
-        return (
-            f"--{found[1]} is {found[2]}, which is no class{near(found[2], exported(f'graft.{home}') if home else [])}"
-        )
-    if found := re.search(r'Parser key "([\w.]+)":\s+Expected an? (.+)\. Got value: (.+)', message):
-        expected = re.sub(
-            r"typing\.Literal\[(.*)\]", r"one of \1", re.sub(r"<class '(\w+)'>", r"value of type \1", found[2])
-        )
-        return f"{found[1]} is {found[3]}; expected {expected}."
-    if found := re.search(r"(?:does not accept option '|[Uu]nrecognized arguments: (?:--)?)([\w.]+)", message):
+        return no_option(found[1], found[2])
+    if found := re.search(r"Option '([\w.]+)' is not accepted. Got value: Namespace\(class_path='([\w.]+)'", said):
+        return no_option(found[2], found[1]) if found[2] != HOMES[key][1] else no_owner(key, found[1])
+    if found := re.search(r"class_path '([\w.]+)':\s+(?:module .* has no attribute|No module named)", message):
+        return no_class(key, found[1])
+    if found := re.search(r"Expected a dot import path string: (\S+)", said):
+        return no_class(key, found[1])
+    if found := re.search(r"arguments are required: (.+)", said):
+        return missing(key, found[1].split(", "))
+    if found := re.search(r"(?:Subtypes: \[(.*?)\]\s+Errors:(?s:.*?)Given|Expected an? (.+)\. Got) value: (.*)", said):
+        if nested := re.match(r"NestedArg\(key='([\w.]+)'", found[3]):
+            return no_owner(key, nested[1])
+        return f"{key} is {found[3] or 'empty'}{expected(key, found[1] or found[2], found[3])}"
+    if found := re.search(r"(?:does not accept option '|[Uu]nrecognized arguments: (?:--)?)([\w.]+)", said):
         option = found[1].removesuffix(".class_path")
         return f"There is no option {option!r}{near(option, known)}"
-    return re.sub(r"\s*\n\s*", " ", message).strip()
+    if found := re.search(r"(?:File does not exist|Path is not a file): '(.+)'", said):
+        there = [str(path) for path in Path(found[1]).parent.glob("*.yaml")]
+        return f"--config is {found[1]}, which is no file{near(found[1], there or ['configs/sam_polyp.yaml'])}"
+    if found := re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", said):
+        return f"There is no command {found[1]!r}{near(found[1], re.findall(r'[a-z]+', found[2]))}"
+    if found := re.search(r'expected "subcommand" to be one of {(.+)}', said):
+        return f"No command is given{near('', found[1].split(','))}"
+    return f"{key}: {first}" if key and (first := said.strip().split("\n")[0]) else " ".join(said.split())
 
 
-def near(given: str, names: Iterable[str]) -> str:
-    """How the sentence goes on: the nearest of the valid names, or where none is near all of them if they are few."""
-    names = sorted(names)
-    folded = {name.lower(): name for name in names}
-    close = [folded[name] for name in get_close_matches(given.lower(), folded, n=2, cutoff=0.6)]
-    if close:
-        return f"; did you mean {' or '.join(close)}?"
-    return f"; choose from {', '.join(names)}." if 0 < len(names) <= 20 else "."
+def innermost(message: str) -> str:
+    """The dotted key that the innermost of parsers within parsers complains of: each is indented in the one around."""
+    path: list[tuple[int, str]] = []
+    for indent, key in re.findall(r'(?m)^( *)(?:.*\b)?Parser key "([\w.]+)"', message):
+        path = [*(outer for outer in path if outer[0] < len(indent)), (len(indent), key)]
+    return ".".join(key for _, key in path)
 
 
-def exported(module: str) -> list[str]:
-    """The names of the classes that a module exports."""
-    names = vars(import_module(module))
-    return [name for name in names.get("__all__", []) if inspect.isclass(names[name])]
+def no_option(class_path: str, option: str) -> str:
+    kind = resolve_name(class_path)
+    return f"{kind.__name__} has no option {option!r}{near(option, options(kind))}"
+
+
+def no_class(key: str, given: str) -> str:
+    names = exported(*HOMES[key]) if key in HOMES else []
+    return f"--{key} is {given}, which is no class{near(given.rpartition('.')[2], names)}"
+
+
+def no_owner(key: str, option: str) -> str:
+    return f"--{key}.{option} is given, but no --{key} that has it: name its class first."
+
+
+def missing(key: str, names: list[str]) -> str:
+    if key:
+        return f"{key} needs {' and '.join(names)}: give it --{key}.{names[0]}."
+    parts = [name.rpartition(".")[2] for name in names]
+    return f"No {' and no '.join(parts)} is given: add --config configs/sam_polyp.yaml, or a file of your own."
+
+
+def expected(key: str, types: str, given: str) -> str:
+    """How the sentence goes on after a value of the wrong type, in the words of one who writes YAML."""
+    if literals := re.findall(r"Literal\[(.*?)\]", types):
+        return near(given, re.findall(r"[\w-]+", " ".join(literals)))
+    if "list[" in types and not given.startswith("["):
+        return f", but a list is expected: [{given}], or on the command line --{key} '[{given}]'."
+    names = [name.rpartition(".")[2] for name in re.findall(r"[\w.]+", re.sub(r"class |list\[|typing", "", types))]
+    words = " or ".join(WORDS.get(name, name) for name in names)
+    return f", but must be {'a list of ' if 'list[' in types else ''}{words}."

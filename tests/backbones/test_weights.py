@@ -2,6 +2,7 @@
 
 import importlib
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from graft.backbones import build_sam, lite_medsam, weights
+from graft.backbones.build import PLANS
 from graft.download import DownloadError
 
 
@@ -79,9 +81,13 @@ def test_another_model(tmp_path: Path, change: dict[str, torch.Tensor], sentence
 def test_official_weights_are_fetched_by_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setenv("GRAFT_CACHE", str(tmp_path))
-    monkeypatch.setattr(weights, "download", lambda url, path, md5_prefix: calls.append((url, md5_prefix)) or path)
-    assert weights.official("sam_vit_h_4b8939.pth") == tmp_path / "sam" / "sam_vit_h_4b8939.pth"
-    assert calls == [("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth", "4b8939")]
+    monkeypatch.setattr(weights, "download", lambda url, path, sha256: calls.append((url, sha256)) or path)
+    for name, digits in (("vit_b", "ec2df627"), ("vit_l", "3adcc431"), ("vit_h", "a7bf3b02")):
+        path = PLANS[name].weights()
+        url, sha256 = calls.pop()
+        assert path == tmp_path / "sam" / Path(url).name
+        assert url.startswith(f"https://dl.fbaipublicfiles.com/segment_anything/sam_{name}_")
+        assert re.fullmatch(f"{digits}[0-9a-f]{{56}}", sha256)
 
 
 def test_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def test_image_without_mask_and_names_twice(make_set: Maker) -> None:
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     gone = [Sample(f"{number}", tmp_path / f"{number}.png", tmp_path / "mask.png") for number in range(9)]
-    with pytest.raises(FileNotFoundError, match=r"0\.png, .*mask\.png, .* and 13 more do not exist"):
+    with pytest.raises(FileNotFoundError, match=r"Not found: .*0\.png, .*mask\.png, .* and 13 more; put"):
         check_pairs(gone, 1)
 
 

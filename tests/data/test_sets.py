@@ -22,6 +22,7 @@ def test_cvc_clinicdb(make_set: Maker, tmp_path: Path, monkeypatch: pytest.Monke
     assert [sample.name for sample in CVCClinicDB(root).find()] == ["1", "2"]
 
 
+@pytest.mark.filterwarnings("ignore:Images in different splits look almost alike")  # a few show one scene
 def test_kvasir_root_as_it_is(kvasir: Path) -> None:
     data = KvasirSEG(kvasir, image_size=64, num_workers=0)
     data.prepare_data()

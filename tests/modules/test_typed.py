@@ -95,5 +95,5 @@ def test_a_schedule_that_was_not_typed_anew_is_the_checkpoints(go_on):
 
 
 def test_other_rules_are_refused(go_on):
-    with pytest.raises(ValueError, match=r"has the groups matrices, vectors, but the configuration makes .*matrices_up"):
+    with pytest.raises(ValueError, match=r"groups matrices, vectors, but the configuration makes .*matrices_up"):
         go_on({}, {}, rules=((), (LoRAPlus(),)))

@@ -80,7 +80,7 @@ class Adapter(nn.Module, ABC):
         """Refuse a rank that the layer cannot hold."""
         if self.rank > largest:
             rows, columns = weight.shape
-            raise ValueError(f"rank {self.rank} is larger than a {rows} x {columns} layer holds; at most {largest}.")
+            raise ValueError(f"rank {self.rank} is larger than a {rows} x {columns} layer holds: at most {largest}.")
 
 
 class InputAdapter(Adapter):
@@ -104,6 +104,7 @@ class LowRankAdapter(Adapter):
 
     def __init__(self, rank: int = 8, alpha: float | None = None, dropout: float = 0.0) -> None:
         super().__init__(rank, alpha)
+        check_dropout(dropout)
         self.dropout = dropout
         self.drop = nn.Dropout(dropout)
 
@@ -114,3 +115,9 @@ class LowRankAdapter(Adapter):
     def delta(self, x: Tensor, weight: Tensor) -> Tensor:
         down, up = self.factors()
         return F.linear(F.linear(self.drop(x), down), up)
+
+
+def check_dropout(dropout: float) -> None:
+    """Refuse what is no probability, or leaves nothing."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}; give a probability of at least 0 and less than 1.")

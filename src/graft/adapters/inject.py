@@ -49,7 +49,9 @@ def inject(
     sites = [site for block in blocks(model, where) for site in plan(block, adapter, targets)]
     if not sites:
         place = "the model" if where is None else " or ".join(where)
-        raise ValueError(f"No {', '.join(targets)} projection lies in {place}: there is nothing to adapt.")
+        raise ValueError(
+            f"No {', '.join(targets)} projection lies in {place}: there is nothing to adapt; change where or targets."
+        )
     for parameter in trunk(model):
         parameter.requires_grad_(False)
     for site in sites:
@@ -126,6 +128,8 @@ def check_targets(adapter: Adapter, targets: Sequence[str]) -> None:
 
 def check_prefixes(model: nn.Module, where: Sequence[str] | None) -> None:
     """Refuse a prefix that names no part of the model."""
+    if where is not None and not where:
+        raise ValueError("`where` is an empty list: name the parts to adapt, or give null for the whole model.")
     names = [name for name, _ in model.named_modules() if name]
     for prefix in where or ():
         if prefix not in names:

@@ -14,7 +14,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graft.adapters.base import InputAdapter
+from graft.adapters.base import InputAdapter, check_dropout
 
 
 class SerialLoRA(InputAdapter):
@@ -28,6 +28,7 @@ class SerialLoRA(InputAdapter):
 
     def __init__(self, rank: int = 8, alpha: float | None = None, dropout: float = 0.0) -> None:
         super().__init__(rank, alpha)
+        check_dropout(dropout)
         self.dropout = dropout
         self.drop = nn.Dropout(dropout)
 

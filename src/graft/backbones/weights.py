@@ -9,21 +9,26 @@ from torch import Tensor
 from graft.download import DownloadError, cache_dir, download
 
 SITE = "https://dl.fbaipublicfiles.com/segment_anything"
+SHA256 = {
+    "sam_vit_b_01ec64.pth": "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    "sam_vit_l_0b3195.pth": "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    "sam_vit_h_4b8939.pth": "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+}
 
 
 def official(file: str) -> Path:
-    """Where SAM's published `file` is, fetched once; its name ends in the first digits of its MD5.
+    """Where SAM's published `file` is, fetched once and held against its checksum.
 
     Raises:
         DownloadError: It is not there and cannot be fetched.
     """
     path = cache_dir() / "sam" / file
     try:
-        return download(f"{SITE}/{file}", path, md5_prefix=path.stem.rsplit("_", 1)[-1])
+        return download(f"{SITE}/{file}", path, sha256=SHA256[file])
     except DownloadError as error:
         raise DownloadError(
-            f"SAM's weights {file} are missing: put {SITE}/{file} at {path} by hand, or run `make demo`, which needs "
-            f"neither ({error})"
+            f"SAM's weights {file} are missing or wrong: put {SITE}/{file} at {path} by hand, or run `make demo`, "
+            f"which needs neither ({error})"
         ) from error
 
 

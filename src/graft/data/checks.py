@@ -15,7 +15,7 @@ def check_pairs(samples: Sequence[Sample], num_classes: int, most: int = 32) -> 
     """
     files = [path for sample in samples for path in (sample.image, sample.mask) if path is not None]
     if missing := [str(path) for path in files if not path.is_file()]:
-        raise FileNotFoundError(f"{name_some(missing)} do not exist; put them there or take them out of the data set.")
+        raise FileNotFoundError(f"Not found: {name_some(missing)}; put each there, or take it out of the data set.")
     count = min(most, len(samples))
     pairs = [read_pair(samples[position * len(samples) // count], num_classes) for position in range(count)]
     if pairs and not any(mask.any() for _, mask in pairs):

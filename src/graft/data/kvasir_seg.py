@@ -19,6 +19,7 @@ from graft.download import DownloadError, cache_dir, download
 
 URL = "https://datasets.simula.no/downloads/kvasir-seg.zip"
 PAIRS = 1000
+MAX_BYTES = 10**9  # that the archive may unpack to; as published it is 46 MB, packed
 
 
 class KvasirSEG(SegmentationData):
@@ -55,24 +56,31 @@ def fetch_kvasir(root: Path) -> None:
     Raises:
         DownloadError: The set cannot be reached, or is not what it should be.
     """
-    archive, unpacked = root.with_name("kvasir-seg.zip"), root.with_name("kvasir-seg")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{root}.lock"):
-        if root.is_dir():  # another process has fetched it while this one waited
-            return
-        try:
-            extract_zip(download(URL, archive), unpacked, max_bytes=10**9)
-            check_kvasir(unpacked / "Kvasir-SEG")
-        except (DownloadError, FileNotFoundError, ValueError) as error:
-            shutil.rmtree(unpacked, ignore_errors=True)
-            archive.unlink(missing_ok=True)
-            raise DownloadError(
-                f"{error} To get Kvasir-SEG by hand, unpack {URL} so that {root / 'images'} and {root / 'masks'} exist "
-                "(`make demo` needs neither the network nor this set)."
-            ) from error
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{root}.lock"):
+            if not root.is_dir():  # else another process has fetched it while this one waited
+                _fetch(root, root.with_name("kvasir-seg.zip"), root.with_name("kvasir-seg"))
+    except (DownloadError, OSError, ValueError) as error:
+        reason = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            reason = f"{root} cannot be written ({error.strerror}): make room there, or choose another folder."
+        raise DownloadError(
+            f"{reason} To get Kvasir-SEG by hand, unpack {URL} so that {root / 'images'} and {root / 'masks'} exist "
+            "(`make demo` needs neither the network nor this set)."
+        ) from error
+
+
+def _fetch(root: Path, archive: Path, unpacked: Path) -> None:
+    """Download, unpack, look, move. An archive that fails is not kept; what a download lacks can still be fetched."""
+    download(URL, archive)
+    try:
+        extract_zip(archive, unpacked, max_bytes=MAX_BYTES)
+        check_kvasir(unpacked / "Kvasir-SEG")
         (unpacked / "Kvasir-SEG").rename(root)
-        shutil.rmtree(unpacked)
-        archive.unlink()
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+        archive.unlink(missing_ok=True)
 
 
 def check_kvasir(root: Path) -> None:

@@ -11,7 +11,7 @@ from graft.data.dataset import image_tensor
 from graft.data.geometry import fit_image
 from graft.data.images import read_image
 from graft.data.pairs import SUFFIXES, list_images
-from graft.data.table import read_table
+from graft.data.table import read_table, read_text
 
 COLUMNS = {"box": ("x0", "y0", "x1", "y1"), "point": ("x", "y")}
 
@@ -66,7 +66,7 @@ def read_prompts(path: Path) -> Prompts:
     Raises:
         ValueError: A column is missing, a value is no number, a box is inside out, or an image has two rows.
     """
-    header = [name.strip() for name in path.read_text(encoding="utf-8-sig").partition("\n")[0].split(",")]
+    header = [name.strip() for name in read_text(path).partition("\n")[0].split(",")]
     kinds = [kind for kind, columns in COLUMNS.items() if any(column in header for column in columns)] or ["box"]
     prompts: Prompts = {}
     for row in read_table(path, ["image", *(column for kind in kinds for column in COLUMNS[kind])]):

@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from graft.data.dataset import Sample
+from graft.data.table import read_text
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -50,7 +51,7 @@ def split_by_hash(name: str, splits: Sequence[str] = tuple(SHARES)) -> str:
 
 def _read_names(path: Path, known: set[str]) -> set[str]:
     names = set()
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
+    for line in read_text(path).splitlines():
         if not (listed := line.strip()):
             continue
         name = listed if listed in known else PurePosixPath(listed).stem

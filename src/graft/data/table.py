@@ -1,6 +1,7 @@
 """Read a CSV whose columns are known."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give a CSV file with the columns {', '.join(columns)}.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with io.StringIO(read_text(path), newline="") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         header = [name.strip() for name in reader.fieldnames or []]
         reader.fieldnames = header
@@ -30,3 +31,11 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
                 raise ValueError(f"{path}, line {reader.line_num}: no value for {' or '.join(empty)}; fill it in.")
             rows.append(values)
     return rows
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text, with or without a byte-order mark."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text ({error.reason}); save it as UTF-8.") from error
