@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
 from graft.callbacks import Adapt
@@ -102,6 +103,13 @@ def prediction_folder(folder: Path) -> dict[str, tuple[int, int]]:
         "image,x0,y0,x1,y1,x,y\nwide.png,10,20,100,50,50,25\ntall.png,3,7,30,60,11,35\n"
     )
     return sizes
+
+
+class Begun(Callback):
+    """Leaves a file where others can see that the training goes on."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        Path("begun").touch()
 
 
 def resolved(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str, Any]:

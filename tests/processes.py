@@ -1,13 +1,19 @@
 """What two processes do together: started by torchrun from `test_distributed.py`, it writes down what was seen."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from graft.callbacks import Checkpoints
 from tests.callbacks.diary import Diary, run
+from tests.callbacks.test_checkpoints import Disturb
+from tests.callbacks.test_guard import fit
 
 TWO = {"devices": 2, "strategy": "ddp"}
 WINDOWS = {"accumulate_grad_batches": 2, "val_check_interval": 3, "train_count": 16}
@@ -36,5 +42,22 @@ def resume(folder: Path) -> None:
     (folder / f"resumed{torch.distributed.get_rank()}").touch()
 
 
+def stop(folder: Path) -> None:
+    """A signal that one process hears stops both at the same step, and a loss that is no number on one, too."""
+    first, disturb = int(os.environ["RANK"]) == 0, Disturb(signal.SIGTERM)
+    checkpoints = Checkpoints(folder / "kept", save_last=True, save_on_train_epoch_end=False)
+    begun, ended, whole = Diary(), Diary(), Diary()
+    with pytest.raises(SystemExit) as left:
+        run(folder, begun, callbacks=[checkpoints] if first else [checkpoints, disturb], **TWO)
+    assert left.value.code == 143
+    run(folder, ended, folder / "kept" / "last.ckpt", **TWO)
+    run(folder, whole, **TWO)
+    assert begun.entries + ended.entries == whole.entries
+    said = "The loss is no number on another process at step 3" if first else "The loss is nan at step 3"
+    with pytest.raises(FloatingPointError, match=said):
+        fit(folder / "nan", "" if first else "nan", train_count=16, **TWO)
+    (folder / f"stopped{torch.distributed.get_rank()}").touch()
+
+
 if __name__ == "__main__":
-    {"train": train, "resume": resume}[sys.argv[1]](Path(sys.argv[2]))
+    {"train": train, "resume": resume, "stop": stop}[sys.argv[1]](Path(sys.argv[2]))

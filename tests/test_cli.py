@@ -2,6 +2,12 @@
 
 import json
 import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +264,31 @@ def test_a_missing_data_set_is_explained(
     place = tmp_path / "cache" / "Kvasir-SEG"
     words = (f"{UNREACHABLE}/kvasir-seg.zip", str(place / "images"), str(place / "masks"), "make demo")
     assert [word for word in words if word not in said] == []
+
+
+def test_a_slurm_job_keeps_its_checkpoints_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning goes on from what it finds there: another job's would be the wrong ones."""
+    slurm = {"NTASKS": "1", "JOB_NAME": "polyps", "JOB_ID": "7", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in slurm.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    cli = graft("fit", *small(tmp_path), "--trainer.max_steps=1")
+    assert cli.trainer.default_root_dir == "lightning_logs/slurm-7"
+
+
+def test_ctrl_c_is_answered_with_the_command_that_goes_on(tmp_path: Path) -> None:
+    """As a user does it: the command line, a signal, and the command that was printed."""
+    main = [sys.executable, str(CONFIGS.parent / "main.py")]
+    arguments = [*main, "fit", *small(tmp_path), "--trainer.max_steps=100000", "--trainer.callbacks=tests.e2e.Begun"]
+    with subprocess.Popen(
+        arguments, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(CONFIGS.parent)}
+    ) as run:
+        while not Path("begun").exists() and run.poll() is None:
+            time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        said = run.communicate(timeout=60)[1].decode().strip().splitlines()
+    assert run.returncode == 130, said
+    step = int(re.fullmatch(r"Stopped after step (\d+) and saved. To go on:", said[-2])[1])  # type: ignore[index]
+    command = shlex.split(said[-1])
+    assert command[:2] == main
+    cli = graft(*command[2:], f"--trainer.max_steps={step + 2}")
+    assert cli.trainer.global_step == step + 2

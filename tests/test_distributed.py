@@ -99,6 +99,12 @@ def test_two_processes_go_on_exactly(tmp_path: Path) -> None:
     assert (tmp_path / "resumed1").exists()
 
 
+def test_two_processes_stop_together(tmp_path: Path) -> None:
+    torchrun("stop", tmp_path)
+    assert (tmp_path / "stopped0").exists()
+    assert (tmp_path / "stopped1").exists()
+
+
 def test_half_precision_trains(args: list[str]) -> None:
     cli = graft("fit", *args, "--trainer.precision=bf16-mixed")
     rows = [row for row in logged(Path("logs/run/version_0")) if row["train/loss"]]

@@ -56,6 +56,7 @@ def test_a_misspelt_yaml(yaml, sentence, tmp_path, capsys):
             ["--model.lr_scheduler", "CosineAnnealingLR"],
             "model.lr_scheduler needs T_max: give it --model.lr_scheduler.T_max.",
         ),
+        (["--trainer.logger", "false", "--trainer.logger.name", "a"], "but no --trainer.logger that has it: name its"),
         (["--trainer.precision", "bf17"], "trainer.precision is bf17; did you mean bf16?"),
         (["--trainer.max_epochs", "three"], "trainer.max_epochs is three, but must be a whole number or null."),
         (

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from graft.callbacks.signals import Signals
+from graft.callbacks.summary import relative
 
 
 class Checkpoints(ModelCheckpoint):
@@ -73,10 +74,9 @@ class Checkpoints(ModelCheckpoint):
 
 def resumed(path: Path) -> str:
     """The command that is running, with the checkpoint to go on from."""
-    arguments = [Path(sys.executable).name, *sys.argv]
+    arguments = [str(relative(Path(sys.executable))), *sys.argv]
     for k, argument in enumerate(arguments):
         if argument.startswith("--ckpt_path"):
             del arguments[k : k + (1 if "=" in argument else 2)]
             break
-    near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return shlex.join([*arguments, "--ckpt_path", str(near)])
+    return shlex.join([*arguments, "--ckpt_path", str(relative(path))])

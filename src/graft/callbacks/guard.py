@@ -27,17 +27,18 @@ class Guard(Callback):
 
     def check(self, trainer: Trainer, what: str, value: Tensor) -> None:
         """Refuse a value that is no number, on all processes together: one alone would leave the others waiting."""
-        finite = bool(value.isfinite())
+        mine = all_of_us = bool(value.isfinite())
         if trainer.world_size > 1:
-            finite = trainer.strategy.reduce_boolean_decision(finite)
-        if not finite:
-            kept = getattr(trainer.checkpoint_callback, "last_model_path", "")
+            all_of_us = trainer.strategy.reduce_boolean_decision(mine)
+        if not all_of_us:
+            where = f"step {trainer.global_step + 1} (epoch {trainer.current_epoch})"
+            seen = "no number on another process" if mine else f"{value.item()}"
+            files = "" if mine else f", on {', '.join(self.files)}"
+            last = getattr(trainer.checkpoint_callback, "last_model_path", "")
             raise FloatingPointError(
-                f"The {what} is {value.item()} at step {trainer.global_step + 1} (epoch {trainer.current_epoch}), on "
-                f"{', '.join(self.files)}. The weights were not changed by it"
-                + (f", and {kept} is the last good checkpoint" if kept else ", but no checkpoint had been saved yet")
-                + ": look at these files, or give a lower learning rate (--model.optimizer.lr) or "
-                "--trainer.gradient_clip_val 1."
+                f"The {what} is {seen} at {where}{files}. The weights were not changed by it; "
+                f"{f'{last} is the last good checkpoint' if last else 'no checkpoint had been saved yet'}. Look at "
+                "these images, or give a lower learning rate (--model.optimizer.lr) or --trainer.gradient_clip_val 1."
             )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

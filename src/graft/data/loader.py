@@ -1,5 +1,6 @@
 """In which order, and on which process, the items of a data set are read."""
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -65,7 +66,7 @@ class EpochLoader(DataLoader[Any]):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        defaults: dict[str, Any] = {"generator": torch.Generator(), "worker_init_fn": one_thread}
+        defaults: dict[str, Any] = {"generator": torch.Generator(), "worker_init_fn": settle_in}
         super().__init__(*args, **defaults | kwargs)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator runs when it is first asked
@@ -79,6 +80,9 @@ class EpochLoader(DataLoader[Any]):
         """Nothing, likewise."""
 
 
-def one_thread(worker: int) -> None:
-    """Workers are the parallelism; OpenCV's own threads would fight them, and may hang after a fork."""
-    cv2.setNumThreads(0)
+def settle_in(worker: int) -> None:
+    """Make a process that loads images leave its parent's work to its parent."""
+    cv2.setNumThreads(0)  # OpenCV's own threads would fight the workers, and may hang after a fork
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGUSR1):  # a terminal sends Ctrl-C to all: the parent answers, and ends us
+        signal.signal(number, signal.SIG_IGN)
