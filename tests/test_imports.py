@@ -32,6 +32,8 @@ MAY_SEE = {
     "names": set(),
     "parser": {"configuration", "names"},
     "refusal": set(),
+    "checkpoint_io": set(),
+    "quiet": set(),
     "commands": {"commands", "modules", "callbacks", "data", "download", *TASKS},
 }
 """Parts of graft that each part may import; `cli`, which is not here, sees everything."""

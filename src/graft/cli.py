@@ -1,9 +1,7 @@
 """The command line: LightningCLI with keys of its own for what Graft adds to a run."""
 
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from graft.checkpoint_io import WholeFiles, check_exists
 from graft.data.base import SegmentationData
 from graft.modules.adapted import AdaptedModule
 from graft.parser import Parser
+from graft.quiet import quiet
 from graft.refusal import refused
 
 TRAINER = {
@@ -100,18 +99,6 @@ class GraftCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         trainer.strategy.checkpoint_io = WholeFiles()
         return trainer
-
-
-def quiet() -> None:
-    """Silence what Lightning says about things that are meant."""
-    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # what is frozen stays in it
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # between Lightning and torch
-    warnings.filterwarnings("ignore", message=r"\s+(By default only one Jsonarg|.+ was deprecated)")  # so too
-    warnings.filterwarnings("ignore", message=r"LightningCLI's args parameter")  # `main` takes arguments to be run so
-    warnings.filterwarnings("ignore", message=r"The dirpath has changed from")  # each run has a log folder of its own
-    warnings.filterwarnings("ignore", message=r"It is recommended to use `self.log\('(val|test)/")  # computed by all
-    warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers")  # the config says so
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
 
 
 def main(args: ArgsType = None) -> GraftCLI:
