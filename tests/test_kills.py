@@ -1,4 +1,4 @@
-"""The short form of the campaign in benchmarks/kills.py: SIGKILL at random moments loses nothing and changes nothing."""
+"""The short form of the campaign in benchmarks/kills.py: SIGKILL at random moments changes nothing."""
 
 import re
 import subprocess

@@ -84,3 +84,9 @@ def test_sure_logits_and_empty_or_full_masks_give_finite_losses_and_gradients(si
 def test_an_empty_image_predicted_empty_costs_nothing():
     mask, valid = torch.zeros(1, 8, 8), torch.ones(1, 8, 8, dtype=torch.bool)
     assert SegmentationLoss()(torch.full((1, 1, 8, 8), -100.0), mask, valid)["loss"] < 1e-6
+
+
+@pytest.mark.parametrize("name", ["dice_weight", "focal_gamma"])
+def test_negative_weights_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} is -1, but must be at least 0"):
+        SegmentationLoss(**{name: -1})

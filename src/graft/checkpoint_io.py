@@ -41,8 +41,8 @@ class WholeFiles(TorchCheckpointIO):
                 beside.unlink(missing_ok=True)
             raise CheckpointError(
                 f"The checkpoint {path} ({len(content.getbuffer()) / 1e6:.0f} MB) cannot be written "
-                f"({error.strerror or error}): make room or choose another folder with --checkpoint.dirpath, then go "
-                "on from the checkpoint before, which is still there."
+                f"({error.strerror or error}): make room or choose another folder with --checkpoint.dirpath. What "
+                "was saved before is untouched: go on from there."
             ) from error
 
     def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> Any:

@@ -23,7 +23,7 @@ from graft.callbacks import (
     Summary,
 )
 from graft.checkpoint_io import WholeFiles, check_exists
-from graft.data.base import SegmentationData
+from graft.data.base import ImageData
 from graft.modules.adapted import AdaptedModule
 from graft.parser import Parser
 from graft.quiet import quiet
@@ -108,7 +108,7 @@ def main(args: ArgsType = None) -> GraftCLI:
     try:
         return GraftCLI(
             AdaptedModule,
-            SegmentationData,
+            ImageData,
             subclass_mode_model=True,
             subclass_mode_data=True,
             parser_class=Parser,

@@ -22,6 +22,11 @@ class SegmentationLoss:
     dice_weight: float = 1.0
     focal_gamma: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("dice_weight", "focal_gamma"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 0.")
+
     def __call__(self, logits: Tensor, mask: Tensor, valid: Tensor) -> dict[str, Tensor]:
         """
         Args:

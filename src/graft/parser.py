@@ -15,7 +15,7 @@ HOMES = {
     "model": ("graft.modules", "lightning.pytorch.LightningModule"),
     "model.optimizer": ("torch.optim", "torch.optim.Optimizer"),
     "model.lr_scheduler": ("torch.optim.lr_scheduler", "torch.optim.lr_scheduler.LRScheduler"),
-    "data": ("graft.data", "graft.data.SegmentationData"),
+    "data": ("graft.data", "graft.data.base.ImageData"),
     "data.augment": ("graft.data", "graft.data.Augment"),
     "adapt.adapter": ("graft.adapters", "graft.adapters.Adapter"),
     "adapt.rules": ("graft.rules", "graft.rules.Rule"),

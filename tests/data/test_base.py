@@ -9,8 +9,8 @@ import torch
 from conftest import Maker
 from lightning import LightningModule, Trainer
 
-from graft.data.base import SegmentationData
 from graft.data.folder import FolderSegmentation
+from graft.data.segmentation import SegmentationData
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec:FutureWarning",  # Lightning's own
@@ -89,14 +89,20 @@ def test_overfitting_one_batch(make_set: Maker) -> None:
 def test_evaluation_and_prediction(make_set: Maker) -> None:
     root = make_set(NAMES)
     (root / "test.txt").write_text("\n".join(NAMES[:5]))
-    data = FolderSegmentation(root, batch_size=2, num_workers=0, image_size=48, predict_root=root / "images")
+    data = FolderSegmentation(root, batch_size=2, num_workers=0, predict_root=root / "images")
     model = Model()
     trainer().test(model, data, verbose=False)
     assert names_of(model.seen) == sorted(NAMES[:5])
-    assert model.seen[0]["image"].shape == (2, 3, 48, 48)
+    assert model.seen[0]["image"].shape == (2, 3, 32, 32)
     model.seen.clear()
     trainer().predict(model, data)
     assert names_of(model.seen) == sorted(NAMES)
+
+
+def test_another_size_than_the_models_is_refused(make_set: Maker) -> None:
+    data = FolderSegmentation(make_set(NAMES), num_workers=0, image_size=48)
+    with pytest.raises(ValueError, match="image_size is 48, the model's 32: leave out the data's"):
+        trainer().validate(Model(), data)
 
 
 def test_prediction_needs_no_data_set(make_set: Maker, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ UP = "model.image_encoder.blocks.1.attn.qkv.adapter.up"
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: c["graft"].update(backbone="vit_b"), "was trained on vit_b; the model here is tiny"),
+        (lambda c: c["graft"].update(backbone="vit_b"), "was trained on vit_b, not on tiny; go on with"),
         (lambda c: c["state_dict"].pop(UP), f"lacks {UP}, which was trained"),
         (lambda c: c["state_dict"].update({UP: torch.zeros(32, 5)}), rf"{UP} of shape \(32, 5\); .* needs \(32, 2\)"),
         (lambda c: c["state_dict"].update({"model.odd": torch.zeros(1)}), "holds model.odd, which this model does not"),

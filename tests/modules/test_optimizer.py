@@ -86,3 +86,9 @@ def test_a_rule_keeps_its_rates_under_a_scheduler_that_scales(tmp_path):
     assert {group["name"]: group["lr"] for group in run.optimizers[0].param_groups} == pytest.approx(
         {"matrices": 0.005, "vectors": 0.005, "matrices_up": 0.02}
     )
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 2])
+def test_a_share_that_is_none_is_refused(warmup):
+    with pytest.raises(ValueError, match=r"warmup is .*, but must be a share of the steps, 0 to 1"):
+        Toy(warmup=warmup)

@@ -126,7 +126,9 @@ def load(sam: Sam, path: Path) -> None:
     if odd:
         looks = [name for name, plan in PLANS.items() if plan.knows(state) and name != sam.name]
         guess = f"it looks like {looks[0]}" if looks else f"{len(odd)} tensors differ, such as {odd[0]}"
-        raise ValueError(f"{path} is not a SAM {sam.name} with segment-anything's keys: {guess}.")
+        raise ValueError(
+            f"{path} is not a SAM {sam.name} with segment-anything's keys: {guess}; give another file or backbone."
+        )
     sam.load_state_dict(state)
 
 

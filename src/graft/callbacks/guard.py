@@ -1,5 +1,6 @@
 """Stops a run that learns nothing any more, or does not fit into memory, with a sentence that says what to do."""
 
+import signal
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ class Guard(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, torch.OutOfMemoryError) or "can't allocate memory" in str(exception):
             raise MemoryError(remedy(trainer, pl_module)) from exception
+        if trainer.is_global_zero and (kill := getattr(trainer.strategy.launcher, "kill", None)):
+            kill(signal.SIGTERM)  # processes that this one has started would wait for it forever
 
 
 def remedy(trainer: Trainer, pl_module: LightningModule) -> str:

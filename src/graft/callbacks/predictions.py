@@ -42,13 +42,24 @@ class SavePredictions(BasePredictionWriter):
         several = getattr(pl_module, "num_classes", 1) > 1
         for mask, image, name in zip(prediction, batch["original_image"], batch["name"], strict=True):
             mask = mask.cpu()
-            to_image(mask, several).save(self.target / f"{name}_mask.png")
+            save_whole(to_image(mask, several), self.target / f"{name}_mask.png")
             picture = overlay(image.cpu(), mask).permute(1, 2, 0)
-            Image.fromarray(np.ascontiguousarray(picture.numpy())).save(self.target / f"{name}_overlay.png")
+            save_whole(Image.fromarray(np.ascontiguousarray(picture.numpy())), self.target / f"{name}_overlay.png")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             print(f"Masks and overlays are in {self.target}")
+
+
+def save_whole(image: Image.Image, path: Path) -> None:
+    """Write beside and rename: on a full disk the picture that bore the name is still there."""
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        image.save(beside, format="PNG")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def to_image(mask: Tensor, several: bool) -> Image.Image:

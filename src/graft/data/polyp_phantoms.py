@@ -12,10 +12,10 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from graft.data.base import SegmentationData
 from graft.data.dataset import Sample
 from graft.data.pairs import pair_files
 from graft.data.phantom import phantom
+from graft.data.segmentation import SegmentationData
 from graft.download import cache_dir
 
 

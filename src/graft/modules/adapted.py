@@ -15,6 +15,7 @@ from graft.modules.optimizers import Typed, parameter_groups, refuse_lost_ratios
 from graft.modules.schedule import WarmupCosine
 from graft.rules import Rule
 
+OWN = "; go on with the config.yaml of its own run, or give another checkpoint."
 KEY = "graft"
 """Where a checkpoint keeps what it takes to rebuild the adapted model."""
 
@@ -44,6 +45,8 @@ class AdaptedModule(LightningModule):
         warmup: float,
     ) -> None:
         super().__init__()
+        if not 0 <= warmup <= 1:
+            raise ValueError(f"warmup is {warmup}, but must be a share of the steps, 0 to 1.")
         self.backbone = backbone
         self.model = model
         self.optimizer = optimizer
@@ -97,24 +100,28 @@ class AdaptedModule(LightningModule):
             raise ValueError("This checkpoint was not made by graft: it does not say which adapter it holds.")
         saved, mine = checkpoint[KEY], spec(self.model)
         if saved["backbone"] != self.backbone:
-            raise ValueError(f"This checkpoint was trained on {saved['backbone']}; the model here is {self.backbone}.")
+            raise ValueError(f"This checkpoint was trained on {saved['backbone']}, not on {self.backbone}{OWN}")
         if self._trainer is None and not mine:  # `load_from_checkpoint`, where no callback has injected
             restore(self.model, saved["adapters"])
         elif mine != saved["adapters"]:
             asked, held = said(mine), said(saved["adapters"])
-            raise ValueError(f"This checkpoint holds {held}; the configuration asks for {asked}.")
+            raise ValueError(f"This checkpoint holds {held}; the configuration asks for {asked}{OWN}")
         elif (
             self._trainer is not None
             and self._trainer.training
             and (odd := {*saved["trained"]} ^ {*trained(self.model)})
         ):
-            raise ValueError(f"This checkpoint and the configuration do not train the same parts: {min(odd)} differs.")
+            raise ValueError(
+                f"This checkpoint and the configuration do not train the same parts: {min(odd)} differs{OWN}"
+            )
         elif self._trainer is not None and self._trainer.training:
             refuse_other_groups(checkpoint, parameter_groups(self.model, self.rules))
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in saved["trained"])
         if saved["frozen_sha256"] != self.frozen_sha256():
-            raise ValueError(f"This checkpoint was trained on other weights of {self.backbone} than those loaded here.")
+            raise ValueError(
+                f"This checkpoint was trained on other weights of {self.backbone} than those loaded here{OWN}"
+            )
         check_tensors(self.state_dict(), checkpoint["state_dict"], {f"model.{name}" for name in saved["trained"]})
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
