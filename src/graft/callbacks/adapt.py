@@ -42,6 +42,8 @@ class Adapt(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Runs once for each stage: a backbone that is adapted already, and alike, is left as it is."""
+        if meet := getattr(pl_module, "meet", None):
+            meet(getattr(trainer, "datamodule", None))
         model = backbone(pl_module)
         setattr(pl_module, "rules", self.rules)  # noqa: B010 (the module's type does not know it)
         if held := spec(model):

@@ -11,11 +11,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from graft.adapters.files import fingerprint, trained
 from graft.adapters.spec import restore, spec
+from graft.modules.misfits import OWN, check_tensors, refuse_another, refuse_other_parts
 from graft.modules.optimizers import Typed, parameter_groups, refuse_lost_ratios, refuse_other_groups
 from graft.modules.schedule import WarmupCosine
 from graft.rules import Rule
 
-OWN = "; go on with the config.yaml of its own run, or give another checkpoint."
 KEY = "graft"
 """Where a checkpoint keeps what it takes to rebuild the adapted model."""
 
@@ -54,6 +54,9 @@ class AdaptedModule(LightningModule):
         self.warmup = warmup
         self.rules: list[Rule] = []
         self.fingerprint: str | None = None  # of the frozen weights: taken once, for they do not change
+
+    def meet(self, data: Any) -> None:
+        """Take over what a model must know of its data, before it is adapted; `data` may be None."""
 
     def unreached(self) -> set[str]:
         """Names of the model's parameters that the loss cannot reach whatever is trained; `Adapt` freezes them."""
@@ -98,23 +101,12 @@ class AdaptedModule(LightningModule):
         """Rebuild the adapted model where no callback has, and refuse a checkpoint that does not fit, by name."""
         if KEY not in checkpoint:
             raise ValueError("This checkpoint was not made by graft: it does not say which adapter it holds.")
-        saved, mine = checkpoint[KEY], spec(self.model)
-        if saved["backbone"] != self.backbone:
-            raise ValueError(f"This checkpoint was trained on {saved['backbone']}, not on {self.backbone}{OWN}")
-        if self._trainer is None and not mine:  # `load_from_checkpoint`, where no callback has injected
+        saved = checkpoint[KEY]
+        if self._trainer is None and not spec(self.model):  # `load_from_checkpoint`, where no callback has injected
             restore(self.model, saved["adapters"])
-        elif mine != saved["adapters"]:
-            asked, held = said(mine), said(saved["adapters"])
-            raise ValueError(f"This checkpoint holds {held}; the configuration asks for {asked}{OWN}")
-        elif (
-            self._trainer is not None
-            and self._trainer.training
-            and (odd := {*saved["trained"]} ^ {*trained(self.model)})
-        ):
-            raise ValueError(
-                f"This checkpoint and the configuration do not train the same parts: {min(odd)} differs{OWN}"
-            )
-        elif self._trainer is not None and self._trainer.training:
+        refuse_another(saved, self.backbone, self.model)
+        if self._trainer is not None and self._trainer.training:
+            refuse_other_parts(saved, self.model)
             refuse_other_groups(checkpoint, parameter_groups(self.model, self.rules))
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in saved["trained"])
@@ -128,22 +120,3 @@ class AdaptedModule(LightningModule):
         """Strict about all that a checkpoint holds; the frozen weights, which it does not, stay as they were built."""
         frozen = {f"model.{name}": p for name, p in self.model.named_parameters() if not p.requires_grad}
         return super().load_state_dict({**frozen, **state_dict}, strict, assign)
-
-
-def said(adapters: list[dict[str, Any]]) -> str:
-    """An adapter spec in words."""
-    words = [f"{a['method'].rsplit('.', 1)[-1]} {a['options']} on {', '.join(a['targets'])}" for a in adapters]
-    return " and ".join(words) or "no adapter"
-
-
-def check_tensors(model: dict[str, Any], saved: dict[str, Any], needed: set[str]) -> None:
-    """Refuse a checkpoint with a missing, unknown or misshapen tensor, by name."""
-    for name in sorted(needed):
-        if name not in saved:
-            raise ValueError(f"This checkpoint lacks {name}, which was trained: it is damaged or was cut.")
-    for name, tensor in saved.items():
-        if name not in model:
-            raise ValueError(f"This checkpoint holds {name}, which this model does not have.")
-        if isinstance(tensor, torch.Tensor) and tensor.shape != model[name].shape:
-            given, expected = tuple(tensor.shape), tuple(model[name].shape)
-            raise ValueError(f"This checkpoint holds {name} of shape {given}; this model needs {expected}.")

@@ -60,9 +60,9 @@ class SamSegmentation(AdaptedModule):
         self.mean_loss = MeanMetric()  # over images; Lightning's own mean rounds counts when processes average them
         self.scores = SegmentationScores([f"class_{k + 1}" for k in range(num_classes)])
 
-    def setup(self, stage: str) -> None:
+    def meet(self, data: Any) -> None:
         """Name the scores' classes as the data set does."""
-        self.scores.classes = getattr(getattr(self.trainer, "datamodule", None), "classes", self.scores.classes)
+        self.scores.classes = getattr(data, "classes", self.scores.classes)
 
     def on_validation_epoch_start(self) -> None:
         self.scores.reset()  # a run that was stopped amid a validation begins it again

@@ -1,0 +1,75 @@
+"""From a name or a folder to a CLIP or a SigLIP, and its tokenizer."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graft.download import DownloadError
+
+SEED = 0  # random weights are a function of the name, so that what is frozen needs no saving
+KINDS = ("clip", "siglip")
+
+
+def build_clip(name: str) -> tuple[Any, Any]:
+    """Build a transformers `CLIPModel` or `SiglipModel`, in float32 and eval mode, and its tokenizer.
+
+    The caller's random state stays as it is.
+
+    Args:
+        name: A model of the hub, such as openai/clip-vit-base-patch16 or google/siglip-base-patch16-224; a folder that
+            `save_pretrained` has written, of model and tokenizer; or tiny (random, for tests and demos).
+
+    Raises:
+        ValueError: The folder or the hub's model is no CLIP and no SigLIP.
+        DownloadError: There is no such folder, and the hub has no such model or cannot be reached.
+    """
+    if name == "tiny":
+        return tiny()
+    from transformers import AutoConfig, AutoModel, AutoTokenizer  # here: whoever builds a SAM need not wait for it
+
+    try:
+        kind = AutoConfig.from_pretrained(name).model_type
+        if kind not in KINDS:
+            raise ValueError(f"{name} is a {kind}, but CLIP classification takes one of {', '.join(KINDS)}.")
+        # weights in half precision would give NaN after a step: autocast halves what may be halved
+        model = AutoModel.from_pretrained(name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except OSError as error:
+        where = "is a folder without model or tokenizer" if Path(name).is_dir() else "is no folder here, nor on the hub"
+        raise DownloadError(
+            f"{name} {where}, or the hub cannot be reached: give model.backbone the name of a CLIP or SigLIP on the "
+            "hub, or a folder into which `save_pretrained` has written both model and tokenizer."
+        ) from error
+    model.name = name
+    model.eval()
+    return model, tokenizer
+
+
+def tiny() -> tuple[Any, Any]:
+    """A random CLIP for images of 32 x 32 pixels, and a tokenizer that spells."""
+    from transformers import CLIPConfig, CLIPModel
+
+    towers: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4}
+    config = CLIPConfig(
+        text_config=towers | {"num_hidden_layers": 2, "vocab_size": 514, "bos_token_id": 512, "eos_token_id": 513},
+        vision_config=towers | {"num_hidden_layers": 4, "image_size": 32, "patch_size": 4},
+        projection_dim=128,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(SEED)
+        model: Any = CLIPModel(config)
+    model.name = "tiny"
+    model.eval()
+    return model, spelling()
+
+
+def spelling() -> Any:
+    """CLIP's tokenizer with a vocabulary of single bytes: it knows every word, letter by letter."""
+    from transformers import CLIPTokenizer
+
+    # byte-level tokenizers write the bytes that are no printable character as the characters from 256 on
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    letters = [chr(byte) for byte in sorted(printable)] + [chr(256 + k) for k in range(256 - len(printable))]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer({word: k for k, word in enumerate(words)}, [], model_max_length=77)
