@@ -12,7 +12,7 @@ demo: .venv/demo  ## fine-tune SAM on generated polyps, on the CPU, with nothing
 	$(BIN)/python main.py fit --config configs/sam_polyp.yaml --config configs/embedded/sam_polyp.yaml
 
 test: .venv/dev  ## run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: .venv/dev  ## check style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -1,5 +1,6 @@
 """Runs of the whole command line, made small: a tiny backbone, generated data, a few steps on the CPU."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from PIL import Image
 from graft.callbacks import Adapt
 from graft.cli import GraftCLI, main
 from graft.data.phantom import phantom
+from tests.layouts import LAYOUTS
+from tests.layouts import draw as draw_class
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASE = CONFIGS / "sam_polyp.yaml"
@@ -88,8 +91,41 @@ def phantoms(folder: Path) -> list[str]:
     return options("data", {"root": folder / "phantoms", "height": HEIGHT, "width": WIDTH, **counts})
 
 
-MODELS = {"SamSegmentation": ["--model.backbone=tiny", "--model.image_size=64"]}
-DATA = {"KvasirSEG": kvasir, "CVCClinicDB": cvc, "FolderSegmentation": own_folder, "PolypPhantoms": phantoms}
+def class_folders(folder: Path) -> list[str]:
+    for split, count in {"train": 4, "val": 2, "test": 2}.items():
+        for label, name in enumerate(("red", "green", "dark_blue")):
+            for number in range(count):
+                draw_class(folder / "classes" / split / name / f"{name}{number}.jpg", label)
+    return [f"--data.root={folder / 'classes'}"]
+
+
+def digits(folder: Path) -> list[str]:
+    return [f"--data.root={folder / 'digits'}"]
+
+
+def published(name: str) -> Callable[[Path], list[str]]:
+    """The data of a published classification set, in small."""
+
+    def make(folder: Path) -> list[str]:
+        LAYOUTS[name](folder / name)
+        return [f"--data.root={folder / name}", "--data.shots=2"]
+
+    return make
+
+
+MODELS = {
+    "SamSegmentation": ["--model.backbone=tiny", "--model.image_size=64"],
+    "ClipClassification": ["--model.backbone=tiny"],
+}
+DATA: dict[str, Callable[[Path], list[str]]] = {
+    "KvasirSEG": kvasir,
+    "CVCClinicDB": cvc,
+    "FolderSegmentation": own_folder,
+    "PolypPhantoms": phantoms,
+    "FolderClassification": class_folders,
+    "Digits": digits,
+    **{name: published(name) for name in LAYOUTS},
+}
 
 
 def prediction_folder(folder: Path) -> dict[str, tuple[int, int]]:

@@ -1,5 +1,6 @@
 """Every experiment in configs/ runs, from the first step to the prediction, and says what it does."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import yaml
 from PIL import Image
 
 from graft.adapters.spec import spec
-from graft.modules import SamSegmentation
 from tests.e2e import BASE, CONFIGS, graft, prediction_folder, resolved, tiny
 
+UNDER = {"clip_digits.yaml": CONFIGS / "clip_food101.yaml"}
 EXPERIMENTS = {
-    str(path.relative_to(CONFIGS)): [path] if path.parent == CONFIGS else [BASE, path]
+    str(path.relative_to(CONFIGS)): [path] if path.parent == CONFIGS else [UNDER.get(path.name, BASE), path]
     for path in sorted(CONFIGS.rglob("*.yaml"))
 }
 """By name, the files of each experiment in the order they are given."""
@@ -61,7 +62,7 @@ def test_an_experiment_runs_from_fit_to_predict_and_resumes(
     run = graft("fit", *files, *small)
     assert run.trainer.global_step == 2
     checkpoint = Path(str(run.trainer.log_dir)) / "checkpoints" / "last.ckpt"
-    assert spec(SamSegmentation.load_from_checkpoint(checkpoint).model) == spec(run.model.model)
+    assert spec(type(run.model).load_from_checkpoint(checkpoint).model) == spec(run.model.model)
     log = Path(run.trainer.log_dir or "")
     last, saved = log / "checkpoints" / "last.ckpt", ["--config", log / "config.yaml"]
     monitor = config["checkpoint"]["monitor"]
@@ -75,6 +76,15 @@ def test_an_experiment_runs_from_fit_to_predict_and_resumes(
 
     sizes = prediction_folder(tmp_path / "new")
     graft("predict", *saved, "--ckpt_path", last, "--data.predict_root", tmp_path / "new", "--predictions.folder=out")
+    {"SamSegmentation": masks_are_there, "ClipClassification": classes_are_there}[type(run.model).__name__](sizes)
+
+    resumed = graft("fit", *saved, "--ckpt_path", last, "--trainer.max_steps=4")
+    assert resumed.trainer.global_step == 4
+    assert resumed.trainer.fit_loop.epoch_loop.batch_progress.total.completed == 4  # two before, two now
+
+
+def masks_are_there(sizes: dict[str, tuple[int, int]]) -> None:
+    """A mask and an overlay for each image, at its original size."""
     found = {path.name: np.asarray(Image.open(path)) for path in Path("out").iterdir()}
     assert {name: picture.shape for name, picture in found.items()} == {
         **{f"{name}_mask.png": (height, width) for name, (width, height) in sizes.items()},
@@ -83,6 +93,10 @@ def test_an_experiment_runs_from_fit_to_predict_and_resumes(
     for name in sizes:
         assert set(np.unique(found[f"{name}_mask.png"])) <= {0, 255}
 
-    resumed = graft("fit", *saved, "--ckpt_path", last, "--trainer.max_steps=4")
-    assert resumed.trainer.global_step == 4
-    assert resumed.trainer.fit_loop.epoch_loop.batch_progress.total.completed == 4  # two before, two now
+
+def classes_are_there(sizes: dict[str, tuple[int, int]]) -> None:
+    """A row for each image, with a class and its probability."""
+    with Path("out/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(Path(row["image"]).stem for row in rows) == sorted(sizes)
+    assert all(row["class"] and 0 < float(row["probability"]) <= 1 for row in rows)

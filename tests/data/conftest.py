@@ -37,3 +37,19 @@ def kvasir() -> Path:
     if not (root / "images").is_dir():
         pytest.skip(f"Kvasir-SEG is not at {root}; set GRAFT_KVASIR to its folder")
     return root
+
+
+@pytest.fixture
+def make_classes(tmp_path: Path) -> Callable[..., Path]:
+    """Write images of 30 x 40 pixels, all different, into folders: {"train/cat": 3} makes train/cat/cat0.jpg, ..."""
+
+    def make(counts: dict[str, int], folder: str = "classes", suffix: str = ".png") -> Path:
+        for name, count in counts.items():
+            (tmp_path / folder / name).mkdir(parents=True)
+            for number in range(count):
+                rng = np.random.default_rng([number, *name.encode()])
+                image = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+                image.save(tmp_path / folder / name / f"{Path(name).name}{number}{suffix}")
+        return tmp_path / folder
+
+    return make

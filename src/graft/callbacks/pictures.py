@@ -1,4 +1,7 @@
-"""What the model sees and says: image, truth, prediction and disagreement, for the first validation images."""
+"""What the model sees and says of the first validation images.
+
+Of masks: image, truth, prediction and disagreement. Of classes: image, best class and its probability.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 
+from graft.callbacks.class_pictures import tile
 from graft.callbacks.colors import DISAGREEMENT, overlay
 
 HEIGHT = 256
@@ -37,7 +41,15 @@ class Pictures(Callback):
     ) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        for i, prediction in enumerate(outputs["masks"][: self.count - len(self.rows)]):
+        room = self.count - len(self.rows)
+        if "probabilities" in outputs:
+            names = getattr(pl_module, "names", [[]])[0]
+            for told in list(zip(batch["image"].cpu(), outputs["probabilities"].cpu(), batch["label"], strict=True))[
+                :room
+            ]:
+                self.rows.append(tile(*told, names))
+            return
+        for i, prediction in enumerate(outputs["masks"][:room]):
             height, width = batch["size"][i].tolist()
             image = batch["image"][i, :, :height, :width]
             self.rows.append(row(image.cpu(), batch["mask"][i, :height, :width].cpu(), prediction.cpu()))
@@ -48,7 +60,7 @@ class Pictures(Callback):
             self.rows = []
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_image("val/image_truth_prediction_disagreement", panel, trainer.global_step)
+                    logger.experiment.add_image("val/pictures", panel, trainer.global_step)
             if self.log_dir is not None:
                 folder = Path(self.log_dir) / "pictures"
                 folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
-"""Write predicted masks as files: for each image a mask PNG at the original size and an overlay PNG."""
+"""Write predictions as files: of masks a mask PNG at the original size and an overlay PNG, of classes a table."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from graft.callbacks.colors import CLASSES, overlay
 
 class SavePredictions(BasePredictionWriter):
     """Writes `<name>_mask.png` (0 and 255, or class indices with a palette) and `<name>_overlay.png`.
+
+    Of a classification it writes predictions.csv: each image with its best class and that class's probability.
 
     Args:
         folder: Where to; null means `predictions` in the run's log folder.
@@ -39,6 +42,9 @@ class SavePredictions(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         self.target.mkdir(parents=True, exist_ok=True)
+        if isinstance(prediction, Tensor):
+            self.write_classes(trainer, pl_module, prediction.cpu(), batch, batch_idx)
+            return
         several = getattr(pl_module, "num_classes", 1) > 1
         for mask, image, name in zip(prediction, batch["original_image"], batch["name"], strict=True):
             mask = mask.cpu()
@@ -46,9 +52,23 @@ class SavePredictions(BasePredictionWriter):
             picture = overlay(image.cpu(), mask).permute(1, 2, 0)
             save_whole(Image.fromarray(np.ascontiguousarray(picture.numpy())), self.target / f"{name}_overlay.png")
 
+    def write_classes(
+        self, trainer: Trainer, pl_module: Any, probabilities: Tensor, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        """Add a batch to the table; each process has one of its own."""
+        rank = f"_{trainer.global_rank}" if trainer.world_size > 1 else ""
+        with (self.target / f"predictions{rank}.csv").open(
+            "a" if batch_idx else "w", newline="", encoding="utf-8"
+        ) as file:
+            table = csv.writer(file)
+            if batch_idx == 0:
+                table.writerow(["image", "class", "probability"])
+            for path, probability, best in zip(batch["path"], *probabilities.max(1), strict=True):
+                table.writerow([path, pl_module.names[0][best], f"{probability:.4f}"])
+
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            print(f"Masks and overlays are in {self.target}")
+            print(f"The predictions are in {self.target}")
 
 
 def save_whole(image: Image.Image, path: Path) -> None:

@@ -25,8 +25,8 @@ class ClipClassification(AdaptedModule):
 
     Args:
         backbone: A CLIP or SigLIP of the hub, a folder that `save_pretrained` has written, or tiny (random, for tests).
-        head: text compares an image with the classes' names, in the data's template; linear is a layer to be trained
-            (`head` in adapt.train) that starts as the same comparison.
+        head: text compares images with the classes' names in the data's template; linear is a layer that starts so, and
+            that adapt.train names `head`.
         label_smoothing: Share of the truth that is spread over all classes, 0 to less than 1.
         optimizer: Made over what is trained; vectors (biases, norms) get no weight decay.
         lr_scheduler: Stepped after every optimizer step. null: a linear warm-up, then a cosine down to zero.
@@ -126,11 +126,10 @@ class ClipClassification(AdaptedModule):
         self.log_scores("val", 0)
 
     def on_test_epoch_end(self) -> None:
-        if len(self.names) == 1:
-            self.log_scores("test", 0)
-            return
-        base, novel = self.log_scores("test_base", 0), self.log_scores("test_novel", 1)
-        self.log("test/harmonic_mean", 2 * base * novel / (base + novel).clamp(min=1e-12))
+        stages = ["test"] if len(self.names) == 1 else ["test_base", "test_novel"]
+        accuracies = [self.log_scores(stage, k) for k, stage in enumerate(stages)]
+        if len(accuracies) > 1:
+            self.log("test/harmonic_mean", len(accuracies) / sum(1 / accuracy for accuracy in accuracies))
 
     def log_scores(self, stage: str, classes: int) -> Tensor:
         """Log the scores of one set of classes under `stage/`, and begin anew; the accuracy."""
