@@ -1,6 +1,7 @@
 """A working folder with a tiny experiment in it, and what a command says that is run there."""
 
 import io
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -127,7 +129,8 @@ class Said:
 def run(*args: str) -> Said:
     """Run a command as its user does, but in this process."""
     stderr = io.StringIO()
-    with redirect_stderr(stderr), redirect_stdout(io.StringIO()):
+    ours = patch.dict(os.environ)  # Lightning leaves the ranks of a run in it, and another would believe them
+    with ours, redirect_stderr(stderr), redirect_stdout(io.StringIO()):
         try:
             cli = main([*args])
         except SystemExit as stopped:

@@ -39,9 +39,8 @@ def test_two_processes_train_and_score_as_one(prompt: str, args: list[str]) -> N
     args = [*args, f"--model.prompt={prompt}"]
     two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
     environment = {**os.environ, "PYTHONWARNINGS": "error::UserWarning:lightning"}
-    done = subprocess.run(
-        [sys.executable, str(MAIN), "fit", *args, *two], capture_output=True, text=True, env=environment, check=False
-    )
+    command = [sys.executable, str(MAIN), "fit", *args, *two]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     log = Path("logs/run/version_0")
     before, after = (row for row in logged(log) if row["val/dice"])

@@ -64,7 +64,7 @@ def test_a_misspelt_yaml(yaml, sentence, tmp_path, capsys):
             "--trainer.logger is Wandblogger, which is no class; did you mean WandbLogger",
         ),
         (["--data.root", "[]"], "data.root is [], but must be Path or null."),
-        (["--data", "Nothing"], "--data is Nothing, which is no class; choose from CVCClinicDB, FolderSegmentation"),
+        (["--data", "Nothing"], "--data is Nothing, which is no class; choose from CVCClinicDB, Caltech101, DTD"),
         (["--model.prompt", "text"], "model.prompt is text; choose from box, none, point."),
         (["--trainr.max_epochs", "3"], "There is no option 'trainr.max_epochs'; did you mean trainer.max_epochs"),
         (["--config", "configs/sam_polip.yaml"], "configs/sam_polip.yaml, which is no file; did you mean /"),
