@@ -21,7 +21,7 @@ def build_clip(name: str) -> tuple[Any, Any]:
             `save_pretrained` has written, of model and tokenizer; or tiny (random, for tests and demos).
 
     Raises:
-        ValueError: The folder or the hub's model is no CLIP and no SigLIP.
+        TypeError: The folder or the hub's model is no CLIP and no SigLIP.
         DownloadError: There is no such folder, and the hub has no such model or cannot be reached.
     """
     if name == "tiny":
@@ -31,11 +31,11 @@ def build_clip(name: str) -> tuple[Any, Any]:
     try:
         kind = AutoConfig.from_pretrained(name).model_type
         if kind not in KINDS:
-            raise ValueError(f"{name} is a {kind}, but CLIP classification takes one of {', '.join(KINDS)}.")
+            raise TypeError(f"{name} is a {kind}, but CLIP classification takes one of {', '.join(KINDS)}.")
         # weights in half precision would give NaN after a step: autocast halves what may be halved
         model = AutoModel.from_pretrained(name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(name)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         where = "is a folder without model or tokenizer" if Path(name).is_dir() else "is no folder here, nor on the hub"
         raise DownloadError(
             f"{name} {where}, or the hub cannot be reached: give model.backbone the name of a CLIP or SigLIP on the "

@@ -39,9 +39,10 @@ class ClassNames:
         for name, ids in zip(names, self.tokenizer(texts)["input_ids"], strict=True):
             if len(ids) > most:
                 rank_zero_warn(f"The class {name!r} takes {len(ids)} tokens, of which {most} are read: shorten it.")
-        padding = "max_length" if self.clip.config.model_type == "siglip" else True  # SigLIP was trained so
+        siglip = self.clip.config.model_type == "siglip"  # which was trained on padded texts, and to read the padding
+        padding, kept = ("max_length", ["input_ids"]) if siglip else (True, ["input_ids", "attention_mask"])
         tokens = self.tokenizer(texts, padding=padding, truncation=True, max_length=most, return_tensors="pt")
-        return {name: value.to(self.clip.device) for name, value in tokens.items()}
+        return {name: tokens[name].to(self.clip.device) for name in kept}
 
     def __call__(self, names: Sequence[str]) -> Tensor:
         """(classes, d), with a gradient where the text tower is trained and gradients are computed."""
