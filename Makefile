@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo demo-clip test lint clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/demo  ## fine-tune SAM on generated polyps, on the CPU, with nothing to download
 	$(BIN)/python main.py fit --config configs/sam_polyp.yaml --config configs/embedded/sam_polyp.yaml
+
+demo-clip: .venv/demo  ## fine-tune a tiny CLIP on digits, likewise
+	$(BIN)/python main.py fit --config configs/clip_food101.yaml --config configs/embedded/clip_digits.yaml
 
 test: .venv/dev  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

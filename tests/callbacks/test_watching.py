@@ -12,8 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from graft.adapters import SerialLoRA
 from graft.callbacks import Baseline, Meters, Pictures, SavePredictions, Summary
+from graft.callbacks.class_pictures import SIDE, STRIP, tile
 from graft.callbacks.colors import CLASSES
-from graft.callbacks.pictures import GAP, HEIGHT
+from graft.callbacks.pictures import GAP, HEIGHT, beside
 from tests.modules.small import Data, item, sam, serial, trainer
 
 
@@ -199,3 +200,15 @@ def test_nothing_is_said_where_nothing_is_monitored(tmp_path, capsys):
         sam(), Data()
     )
     assert "Next" not in capsys.readouterr().out
+
+
+def test_a_classifiers_pictures_say_what_it_sees():
+    image = torch.full((3, 32, 32), 90, dtype=torch.uint8)
+    names = ["cat", "dog"]
+    right, wrong = (tile(image, torch.tensor(p), 0, names) for p in ([0.9, 0.1], [0.2, 0.8]))
+    assert right.shape == wrong.shape == (3, SIDE + STRIP, SIDE)
+    assert (right[:, STRIP + 3 :] == 90).all()
+    for picture, strongest in ((right, 1), (wrong, 0)):  # green, red
+        ink = 255 - picture[:, :STRIP].float()
+        assert ink.sum((1, 2)).argmin() == strongest
+    assert [row.shape[2] for row in beside([right] * 6)] == [4 * SIDE + 3 * GAP, 2 * SIDE + GAP]

@@ -56,7 +56,7 @@ class Pictures(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.rows:
-            panel = stack(self.rows)
+            panel = stack(beside(self.rows))
             self.rows = []
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
@@ -84,6 +84,15 @@ def row(image: Tensor, truth: Tensor, prediction: Tensor) -> Tensor:
     tiles = [image, overlay(image, truth), overlay(image, prediction), overlay(image, wrong, DISAGREEMENT)]
     gap = torch.full((3, HEIGHT, GAP), 255, dtype=torch.uint8)
     return torch.cat([part for tile in tiles for part in (tile, gap)][:-1], dim=2)
+
+
+def beside(rows: list[Tensor], across: int = 4) -> list[Tensor]:
+    """Pictures that are about as wide as high, four to a row; wider ones keep a row each."""
+    if any(part.shape[2] > 1.5 * part.shape[1] for part in rows):
+        return rows
+    gap = torch.full((3, rows[0].shape[1], GAP), 255, dtype=torch.uint8)
+    grouped = [rows[k : k + across] for k in range(0, len(rows), across)]
+    return [torch.cat([part for tile in group for part in (tile, gap)][:-1], dim=2) for group in grouped]
 
 
 def stack(rows: list[Tensor]) -> Tensor:
