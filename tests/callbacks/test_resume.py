@@ -44,3 +44,13 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     weights = [run(tmp_path, diary, workers=workers) for diary, workers in zip(diaries, (0, 2), strict=True)]
     assert diaries[0].entries == diaries[1].entries
     assert all(torch.equal(weights[1][name], weight) for name, weight in weights[0].items())
+
+
+def test_another_number_of_processes_is_warned_of(tmp_path: Path) -> None:
+    diary = Diary(tmp_path)
+    run(tmp_path, diary, max_steps=2, max_epochs=-1)
+    checkpoint = torch.load(path := next(iter(diary.saved)))
+    checkpoint["exact_resume"] *= 2
+    torch.save(checkpoint, path)
+    with pytest.warns(UserWarning, match="The checkpoint is of 2 processes, and 1 go on: not exactly"):
+        run(tmp_path, Diary(), path, max_steps=2, max_epochs=-1)

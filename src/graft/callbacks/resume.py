@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.progress import _Progress
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 KEY = "exact_resume"
@@ -52,6 +53,11 @@ class ExactResume(Callback):
             for name, gradient in state["gradients"].items():
                 parameters[name].grad = gradient.to(parameters[name].device)
             set_random_states(state["random"])
+        elif self.states:
+            rank_zero_warn(
+                f"The checkpoint is of {len(self.states)} processes, and {trainer.world_size} go on: not exactly, for "
+                "their random numbers begin anew and an epoch's images are divided otherwise."
+            )
         self.states = []
 
 
