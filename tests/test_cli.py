@@ -292,3 +292,19 @@ def test_ctrl_c_is_answered_with_the_command_that_goes_on(tmp_path: Path) -> Non
     assert command[:2] == main
     cli = graft(*command[2:], f"--trainer.max_steps={step + 2}")
     assert cli.trainer.global_step == step + 2
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [(False, "The loss is nan at step 1 (epoch 0), on "), (True, "cpu has not enough memory for a batch of 2")],
+)
+def test_a_run_that_cannot_go_on_says_why(
+    fails: bool, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(self: SamSegmentation, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        if fails:
+            raise torch.OutOfMemoryError
+        return self(batch).sum() * float("nan")
+
+    monkeypatch.setattr(SamSegmentation, "training_step", step)
+    assert refused(capsys, "fit", *small(tmp_path)).startswith(said)
