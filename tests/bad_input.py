@@ -156,7 +156,7 @@ def names(at: Place) -> None:
 def late(at: Place) -> None:
     """An image that is truncated and not among those looked at before the first step."""
     at.truncate("DATA/images/train0.png")
-    at.patch.setattr("graft.data.segmentation.check_pairs", lambda *_: None)
+    at.patch.setattr("graft.data.segmentation.base.check_pairs", lambda *_: None)
 
 
 LIST = "image,mask,split\nimages/train0.png,masks/train0.png,{}\nimages/val0.png,masks/val0.png,val\n"

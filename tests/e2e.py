@@ -13,7 +13,7 @@ from PIL import Image
 
 from graft.callbacks import Adapt
 from graft.cli import GraftCLI, main
-from graft.data.phantom import phantom
+from graft.data.segmentation.phantom import phantom
 from tests.layouts import LAYOUTS
 from tests.layouts import draw as draw_class
 

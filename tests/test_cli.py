@@ -257,7 +257,7 @@ def test_missing_weights_are_explained(
 def test_a_missing_data_set_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("graft.data.kvasir_seg.URL", f"{UNREACHABLE}/kvasir-seg.zip")
+    monkeypatch.setattr("graft.data.segmentation.kvasir_seg.URL", f"{UNREACHABLE}/kvasir-seg.zip")
     monkeypatch.setattr("graft.download.ATTEMPTS", 1)
     shrink = ["--model.backbone=tiny", "--model.image_size=64", *options("trainer", {"accelerator": "cpu"})]
     said = refused(capsys, "fit", "--config", BASE, *shrink)

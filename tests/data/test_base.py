@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Maker
 from lightning import LightningModule, Trainer
 
-from graft.data.folder import FolderSegmentation
-from graft.data.segmentation import SegmentationData
+from graft.data.segmentation.base import SegmentationData
+from graft.data.segmentation.folder import FolderSegmentation
+from tests.data.conftest import Maker
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec:FutureWarning",  # Lightning's own

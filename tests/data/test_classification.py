@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_base import Model, trainer
 
-from graft.data import labelled_checks
-from graft.data.classification import ClassificationData, Division, Labelled
-from graft.data.labelled import ClassificationDataset, read_centre
+from graft.data.classification import checks
+from graft.data.classification.base import ClassificationData, Division, Labelled
+from graft.data.classification.dataset import ClassificationDataset, read_centre
+from tests.data.test_base import Model, trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec:FutureWarning",  # Lightning's own
@@ -219,7 +219,7 @@ def test_copies_in_a_published_split_are_warned_of(root: Path, monkeypatch: pyte
     test.write_bytes(train.read_bytes())
     with pytest.warns(UserWarning, match=rf"{train.name} .*{test.name}.*byte for byte\. CoOp's .* stays as it was"):
         ready(root)
-    monkeypatch.setattr(labelled_checks, "MOST", 100)
+    monkeypatch.setattr(checks, "MOST", 100)
     ready(root)  # 145 images
 
 

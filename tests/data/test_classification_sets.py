@@ -20,8 +20,8 @@ from torchvision import datasets
 from torchvision.datasets import flowers102, utils
 
 from graft import data
-from graft.data.classification import ClassificationData
-from graft.data.division import Division
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division
 from graft.download import DownloadError
 from tests.layouts import LAYOUTS
 

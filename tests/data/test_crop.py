@@ -10,9 +10,9 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, RandomResizedCrop, Resize
 from torchvision.transforms.functional import resized_crop
 
-from graft.data.crop import Crop, cut_centre
+from graft.data.classification.crop import Crop, cut_centre
+from graft.data.classification.dataset import read_centre
 from graft.data.images import Pixels, read_image
-from graft.data.labelled import read_centre
 
 BICUBIC = InterpolationMode.BICUBIC
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from graft.data.augment import Augment
 from graft.data.batch import Item, collate
-from graft.data.dataset import Sample, SegmentationDataset
+from graft.data.samples import Sample
+from graft.data.segmentation.augment import Augment
+from graft.data.segmentation.dataset import SegmentationDataset
 
 SHAPES = {"image": (3, 64, 64), "mask": (64, 64), "size": (2,), "original_size": (2,), "box": (4,), "point": (2,)}
 TYPES = {"image": torch.uint8, "mask": torch.uint8, "size": torch.int64, "original_size": torch.int64}

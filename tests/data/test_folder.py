@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Maker
 from PIL import Image
 
-from graft.data.checks import check_pairs
-from graft.data.dataset import Sample
-from graft.data.folder import FolderSegmentation
-from graft.data.pairs import pair_files
+from graft.data.samples import Sample
+from graft.data.segmentation.checks import check_pairs
+from graft.data.segmentation.folder import FolderSegmentation
+from graft.data.segmentation.pairs import pair_files
+from tests.data.conftest import Maker
 
 
 def test_names_with_spaces_unicode_and_capital_suffixes(make_set: Maker) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from graft.data.geometry import fit_image, fit_mask, fitted_size, pad, unpad
+from graft.data.segmentation.geometry import fit_image, fit_mask, fitted_size, pad, unpad
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Maker
 from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFile
 
 from graft.data import leakage
-from graft.data.dataset import Sample
-from graft.data.folder import FolderSegmentation
-from graft.data.kvasir_seg import KvasirSEG
 from graft.data.leakage import ALIKE, PLAIN, SHARED, SIDE, centre, check_copies, difference_hash, warn_of_lookalikes
-from graft.data.phantom import phantom
-from graft.data.polyp_phantoms import PolypPhantoms
+from graft.data.samples import Sample
+from graft.data.segmentation.folder import FolderSegmentation
+from graft.data.segmentation.kvasir_seg import KvasirSEG
+from graft.data.segmentation.phantom import phantom
+from graft.data.segmentation.polyp_phantoms import PolypPhantoms
 from graft.data.splits import Splits
+from tests.data.conftest import Maker
 
 STAGES = ["fit", "validate", "test"]
 

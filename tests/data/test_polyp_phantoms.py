@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from graft.data import PolypPhantoms
-from graft.data.phantom import phantom
+from graft.data.segmentation.phantom import phantom
 
 Pictures = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 

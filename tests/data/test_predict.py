@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from graft.data.predict import PredictDataset
+from graft.data.segmentation.predict import PredictDataset
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from graft.data.prompts import box_around, interior_point, jitter, random_point
+from graft.data.segmentation.prompts import box_around, interior_point, jitter, random_point
 
 
 def test_box_holds_all_foreground() -> None:

@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Maker
 
-from graft.data.folder import FolderSegmentation
+from graft.data.segmentation.folder import FolderSegmentation
+from tests.data.conftest import Maker
 
 
 def test_without_any_image_size(make_set: Maker) -> None:

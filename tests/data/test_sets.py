@@ -4,12 +4,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import Maker
 
-from graft.data import kvasir_seg
-from graft.data.cvc_clinicdb import CVCClinicDB
-from graft.data.kvasir_seg import KvasirSEG
+from graft.data.segmentation import kvasir_seg
+from graft.data.segmentation.cvc_clinicdb import CVCClinicDB
+from graft.data.segmentation.kvasir_seg import KvasirSEG
 from graft.download import DownloadError
+from tests.data.conftest import Maker
 
 
 def test_cvc_clinicdb(make_set: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.data.dataset import Sample
+from graft.data.samples import Sample
 from graft.data.splits import split_by_hash, split_samples
 
 

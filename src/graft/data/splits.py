@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from graft.data.dataset import Sample
+from graft.data.samples import Sample
 from graft.data.table import read_text
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}

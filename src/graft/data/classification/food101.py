@@ -6,9 +6,9 @@ https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101. The photos are Foods
 
 from torchvision import datasets  # type: ignore[import-untyped]
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division, Labelled
-from graft.data.published import OR_FETCH, fetch_published, label_images, read_lines, require
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division, Labelled
+from graft.data.classification.published import OR_FETCH, fetch_published, label_images, read_lines, require
 
 FILES = ("images", "meta/classes.txt", "meta/train.txt", "meta/test.txt")
 HOW = "unpack https://data.vision.ee.ethz.ch/cvl/food-101.tar.gz so that its folders images and meta are there"

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from graft.data.crop import Crop, cut_centre
-from graft.data.division import Labelled
+from graft.data.classification.crop import Crop, cut_centre
+from graft.data.classification.division import Labelled
+from graft.data.files import list_images
 from graft.data.images import Pixels, read_image
-from graft.data.pairs import list_images
 
 
 class LabelledItem(TypedDict, total=False):

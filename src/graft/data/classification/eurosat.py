@@ -6,17 +6,9 @@ Helber et al., "EuroSAT: A Novel Dataset and Deep Learning Benchmark for Land Us
 
 from torchvision import datasets  # type: ignore[import-untyped]
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division
-from graft.data.published import (
-    OR_FETCH,
-    class_folders,
-    divide_by_hash,
-    fetch_published,
-    images_in,
-    label_images,
-    require,
-)
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division
+from graft.data.classification.published import OR_FETCH, fetch_published, folders_division, require
 
 FILES = ("2750",)
 HOW = "unpack EuroSAT.zip, of https://github.com/phelber/EuroSAT, so that its folder 2750 is there"
@@ -49,8 +41,4 @@ class EuroSAT(ClassificationData):
 
     def official(self) -> Division:
         require(self.root, FILES, f"{HOW}, {OR_FETCH}")
-        images = self.root / self.images
-        folders = class_folders(images)
-        samples = label_images(images, images_in(images, folders), folders, images)
-        names = [RENAMED.get(name, name) for name in folders]
-        return Division(names, divide_by_hash(samples, images), "a division 50 : 20 : 30 by hash (none is official)")
+        return folders_division(self.root / self.images, (), RENAMED)

@@ -3,19 +3,18 @@
 They are made to try Graft, not to judge a method: a score on them says nothing about patients.
 """
 
-import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
-from graft.data.dataset import Sample
-from graft.data.pairs import pair_files
-from graft.data.phantom import phantom
-from graft.data.segmentation import SegmentationData
+from graft.data.files import write_once
+from graft.data.samples import Sample
+from graft.data.segmentation.base import SegmentationData
+from graft.data.segmentation.pairs import pair_files
+from graft.data.segmentation.phantom import phantom
 from graft.download import cache_dir
 
 
@@ -61,15 +60,8 @@ class PolypPhantoms(SegmentationData):
         super().__init__(cache_dir() / name if root is None else root, **kwargs)
 
     def fetch(self) -> None:
-        if self._label().is_file():
-            return
-        self.root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.root}.lock"):
-            if not self.root.is_dir() or not any(self.root.iterdir()):
-                part = self.root.with_name(f"{self.root.name}.part")
-                shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
-                self._draw(part)
-                part.replace(self.root)
+        if not self._label().is_file():
+            write_once(self.root, self._draw)
 
     def find(self) -> list[Sample]:
         if not self._label().is_file() or self._label().read_text() != self.content:

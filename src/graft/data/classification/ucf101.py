@@ -6,9 +6,9 @@ https://www.crcv.ucf.edu/data/UCF101.php. The frames are from CoOp (Zhou et al.,
 
 import re
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division, Labelled
-from graft.data.published import label_images, read_columns, read_lines, require
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division, Labelled
+from graft.data.classification.published import label_images, read_columns, read_lines, require
 
 FILES = (
     "UCF-101-midframes",

@@ -4,9 +4,9 @@ Krause et al., "3D Object Representations for Fine-Grained Categorization", ICCV
 https://ai.stanford.edu/~jkrause/cars/car_dataset.html (no longer there). For research; cite the paper.
 """
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division, Labelled
-from graft.data.published import label_images, read_mat, require
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division, Labelled
+from graft.data.classification.published import label_images, read_mat, require
 
 FILES = (
     "cars_train",

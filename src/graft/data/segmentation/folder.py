@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from graft.data.dataset import Sample
-from graft.data.pairs import pair_files
-from graft.data.segmentation import SegmentationData
+from graft.data.samples import Sample
+from graft.data.segmentation.base import SegmentationData
+from graft.data.segmentation.pairs import pair_files
 from graft.data.splits import SHARES, Splits
 from graft.data.table import read_table
 

@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from graft.data.base import ImageData
 from graft.data.batch import collate
-from graft.data.crop import STANDARD_CROP, Crop
-from graft.data.division import Division, Labelled, choose_shots, halves, hold_out, read_division
-from graft.data.labelled import ClassificationDataset, UnlabelledDataset
-from graft.data.labelled_checks import check_files, check_splits
+from graft.data.classification.checks import check_files, check_splits
+from graft.data.classification.crop import STANDARD_CROP, Crop
+from graft.data.classification.dataset import ClassificationDataset, UnlabelledDataset
+from graft.data.classification.division import Division, Labelled, choose_shots, halves, hold_out, read_division
 from graft.download import cache_dir
 
 __all__ = ["ClassificationData", "Division", "Labelled"]
@@ -22,7 +22,7 @@ USED = {"fit": ("train", "val"), "validate": ("val",), "test": ("test", "novel")
 
 
 class ClassificationData(ImageData):
-    """Loaders of images and labels; their batches are described in `graft.data.labelled.LabelledItem`.
+    """Loaders of images and labels; their batches are described in `graft.data.classification.dataset.LabelledItem`.
 
     A subclass sets `folder`, `split_file` and perhaps `images` and `template`, and defines `official`; one that can get
     its files by itself defines `fetch` too.

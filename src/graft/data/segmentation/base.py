@@ -6,13 +6,14 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from graft.data.augment import STANDARD, Augment
 from graft.data.base import ImageData
 from graft.data.batch import collate
-from graft.data.checks import check_pairs
-from graft.data.dataset import Sample, SegmentationDataset
 from graft.data.leakage import check_copies, warn_of_lookalikes
-from graft.data.predict import PredictDataset
+from graft.data.samples import Sample
+from graft.data.segmentation.augment import STANDARD, Augment
+from graft.data.segmentation.checks import check_pairs
+from graft.data.segmentation.dataset import SegmentationDataset
+from graft.data.segmentation.predict import PredictDataset
 from graft.data.splits import Splits, split_samples
 
 USED = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}

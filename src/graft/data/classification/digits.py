@@ -3,18 +3,16 @@
 E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998, https://doi.org/10.24432/C50P49.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
-from graft.data.classification import ClassificationData
-from graft.data.crop import GENTLE_CROP, Crop
-from graft.data.division import Division, Labelled
-from graft.data.pairs import list_images
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.crop import GENTLE_CROP, Crop
+from graft.data.classification.division import Division, Labelled
+from graft.data.files import list_images, write_once
 from graft.data.splits import SHARES, split_by_hash
 
 COUNT = 1797
@@ -37,15 +35,8 @@ class Digits(ClassificationData):
         super().__init__(root, augment=augment, **kwargs)
 
     def fetch(self) -> None:
-        if (self.root / "images").is_dir():
-            return
-        self.root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.root}.lock"):
-            if not self.root.is_dir() or not any(self.root.iterdir()):
-                part = self.root.with_name(f"{self.root.name}.part")
-                shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
-                write_digits(part / "images")
-                part.replace(self.root)
+        if not (self.root / "images").is_dir():
+            write_once(self.root, lambda folder: write_digits(folder / "images"))
 
     def official(self) -> Division:
         samples = [Labelled(name, path, int(name[-1])) for name, path in list_images(self.root / "images").items()]

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division, Labelled, below
-from graft.data.pairs import list_images, name_some
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division, Labelled, below
+from graft.data.files import list_images, name_some
 from graft.data.splits import SHARES, split_by_hash
 from graft.data.table import read_table
 

@@ -1,16 +1,16 @@
 """What published classification sets share: fetched whole or not at all, with lists of images or folders of classes."""
 
 import shutil
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Labelled
-from graft.data.pairs import list_images
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division, Labelled
+from graft.data.files import list_images
 from graft.data.table import read_text
 from graft.download import DownloadError, cache_dir
 
@@ -113,6 +113,14 @@ def class_folders(images: Path) -> list[str]:
 def images_in(images: Path, folders: Sequence[str]) -> list[tuple[str, str]]:
     """All images of folders, as rows for `label_images`, in the order of their names."""
     return [(f"{name}/{path.name}", name) for name in folders for path in list_images(images / name).values()]
+
+
+def folders_division(images: Path, left_out: Collection[str], renamed: Mapping[str, str]) -> Division:
+    """A set without a split of its own: its folders are its classes, but for some, and some are renamed."""
+    folders = [name for name in class_folders(images) if name not in left_out]
+    samples = label_images(images, images_in(images, folders), folders, images)
+    names = [renamed.get(name, name) for name in folders]
+    return Division(names, divide_by_hash(samples, images), "a division 50 : 20 : 30 by hash (none is official)")
 
 
 def divide_by_hash(samples: Sequence[Labelled], images: Path) -> dict[str, list[Labelled]]:

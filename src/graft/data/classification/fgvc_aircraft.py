@@ -6,9 +6,16 @@ https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft. For non-commercial research
 
 from torchvision import datasets  # type: ignore[import-untyped]
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division, Labelled
-from graft.data.published import OR_FETCH, fetch_published, label_images, read_columns, read_lines, require
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division, Labelled
+from graft.data.classification.published import (
+    OR_FETCH,
+    fetch_published,
+    label_images,
+    read_columns,
+    read_lines,
+    require,
+)
 
 FILES = (
     "images",

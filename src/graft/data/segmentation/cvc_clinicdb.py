@@ -7,9 +7,9 @@ alike: to measure how well a model generalises, list whole sequences in train.tx
 from pathlib import Path
 from typing import Any
 
-from graft.data.dataset import Sample
-from graft.data.pairs import pair_files
-from graft.data.segmentation import SegmentationData
+from graft.data.samples import Sample
+from graft.data.segmentation.base import SegmentationData
+from graft.data.segmentation.pairs import pair_files
 from graft.download import cache_dir
 
 

@@ -6,10 +6,10 @@ non-commercial research and education, after registration; cite the paper.
 
 from pathlib import Path
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division, Labelled
-from graft.data.pairs import name_some
-from graft.data.published import class_folders, images_in, label_images, read_columns, require
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division, Labelled
+from graft.data.classification.published import class_folders, images_in, label_images, read_columns, require
+from graft.data.files import name_some
 
 FILES = ("images/train", "images/val", "classnames.txt")
 HOW = (

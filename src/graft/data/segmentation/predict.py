@@ -7,10 +7,10 @@ import torch
 from torch.utils.data import Dataset
 
 from graft.data.batch import Item
-from graft.data.dataset import image_tensor
-from graft.data.geometry import fit_image
+from graft.data.files import SUFFIXES, list_images
 from graft.data.images import read_image
-from graft.data.pairs import SUFFIXES, list_images
+from graft.data.segmentation.dataset import image_tensor
+from graft.data.segmentation.geometry import fit_image
 from graft.data.table import read_table, read_text
 
 COLUMNS = {"box": ("x0", "y0", "x1", "y1"), "point": ("x", "y")}

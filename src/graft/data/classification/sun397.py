@@ -4,9 +4,9 @@ Xiao et al., "SUN Database: Large-scale Scene Recognition from Abbey to Zoo", CV
 https://vision.princeton.edu/projects/2010/SUN. For research; cite the paper.
 """
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division, Labelled
-from graft.data.published import label_images, read_lines, require
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division, Labelled
+from graft.data.classification.published import label_images, read_lines, require
 
 FILES = ("SUN397", "ClassName.txt", "Training_01.txt", "Testing_01.txt")
 HOW = (

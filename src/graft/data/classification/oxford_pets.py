@@ -5,9 +5,9 @@ Parkhi et al., "Cats and Dogs", CVPR 2012, https://www.robots.ox.ac.uk/~vgg/data
 
 from torchvision import datasets  # type: ignore[import-untyped]
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division, Labelled
-from graft.data.published import OR_FETCH, fetch_published, label_images, read_columns, require
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division, Labelled
+from graft.data.classification.published import OR_FETCH, fetch_published, label_images, read_columns, require
 
 FILES = ("images", "annotations/trainval.txt", "annotations/test.txt")
 HOW = (

@@ -1,27 +1,17 @@
 """Images with masks, as items of fixed size with a box and a point to prompt with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from graft.data.augment import Augment
 from graft.data.batch import Item
-from graft.data.geometry import fit_image, fit_mask, pad
 from graft.data.images import Pixels, read_image, read_mask
-from graft.data.prompts import Floats, box_around, interior_point, jitter, random_point
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An image's file, the file of its mask where there is one, and the name that both go by."""
-
-    name: str
-    image: Path
-    mask: Path | None = None
+from graft.data.samples import Sample
+from graft.data.segmentation.augment import Augment
+from graft.data.segmentation.geometry import fit_image, fit_mask, pad
+from graft.data.segmentation.prompts import Floats, box_around, interior_point, jitter, random_point
 
 
 class SegmentationDataset(Dataset[Item]):

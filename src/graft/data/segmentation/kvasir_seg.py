@@ -11,10 +11,10 @@ from typing import Any
 from filelock import FileLock
 
 from graft.archive import extract_zip
-from graft.data.checks import check_pairs
-from graft.data.dataset import Sample
-from graft.data.pairs import pair_files
-from graft.data.segmentation import SegmentationData
+from graft.data.samples import Sample
+from graft.data.segmentation.base import SegmentationData
+from graft.data.segmentation.checks import check_pairs
+from graft.data.segmentation.pairs import pair_files
 from graft.download import DownloadError, cache_dir, download
 
 URL = "https://datasets.simula.no/downloads/kvasir-seg.zip"

@@ -1,8 +1,10 @@
-"""Find images in a folder, and the masks that belong to them in another."""
+"""Find images in a folder, name them where they are many, and write a folder of them."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from graft.data.dataset import Sample
+from filelock import FileLock
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
@@ -28,24 +30,15 @@ def list_images(folder: Path) -> dict[str, Path]:
     return images
 
 
-def pair_files(images: Path, masks: Path) -> list[Sample]:
-    """Pair each image of a folder with the mask of the same name, whatever the extension, in another.
-
-    Raises:
-        FileNotFoundError: A folder is missing or empty, or an image has no mask, or a mask no image.
-        ValueError: Two files have the same name but for the extension.
-    """
-    found, theirs = list_images(images), list_images(masks)
-    for kind, folder, other, lonely in (
-        ("a mask", images, masks, [path.name for name, path in found.items() if name not in theirs]),
-        ("an image", masks, images, [path.name for name, path in theirs.items() if name not in found]),
-    ):
-        if lonely:
-            raise FileNotFoundError(
-                f"{folder} has files without {kind} of the same name in {other}: {name_some(lonely)}; add what is "
-                "missing, or remove them."
-            )
-    return [Sample(name, path, theirs[name]) for name, path in found.items()]
+def write_once(root: Path, write: Callable[[Path], None]) -> None:
+    """Have a folder written that is missing or empty, all of it or nothing, by one process of the machine."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{root}.lock"):
+        if not root.is_dir() or not any(root.iterdir()):
+            part = root.with_name(f"{root.name}.part")
+            shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
+            write(part)
+            part.replace(root)
 
 
 def name_some(names: list[str], most: int = 5) -> str:

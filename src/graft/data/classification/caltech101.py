@@ -6,17 +6,9 @@ https://data.caltech.edu/records/mzrjq-6wc02. CC BY 4.0; cite the paper.
 
 from torchvision import datasets  # type: ignore[import-untyped]
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division
-from graft.data.published import (
-    OR_FETCH,
-    class_folders,
-    divide_by_hash,
-    fetch_published,
-    images_in,
-    label_images,
-    require,
-)
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division
+from graft.data.classification.published import OR_FETCH, fetch_published, folders_division, require
 
 FILES = ("101_ObjectCategories",)
 HOW = (
@@ -45,8 +37,4 @@ class Caltech101(ClassificationData):
 
     def official(self) -> Division:
         require(self.root, FILES, f"{HOW}, {OR_FETCH}")
-        images = self.root / self.images
-        folders = [name for name in class_folders(images) if name not in LEFT_OUT]
-        samples = label_images(images, images_in(images, folders), folders, images)
-        names = [RENAMED.get(name, name) for name in folders]
-        return Division(names, divide_by_hash(samples, images), "a division 50 : 20 : 30 by hash (none is official)")
+        return folders_division(self.root / self.images, LEFT_OUT, RENAMED)

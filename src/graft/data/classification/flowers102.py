@@ -8,9 +8,9 @@ import json
 
 from torchvision import datasets  # type: ignore[import-untyped]
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division
-from graft.data.published import OR_FETCH, fetch_published, label_images, read_mat, require
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division
+from graft.data.classification.published import OR_FETCH, fetch_published, label_images, read_mat, require
 from graft.data.table import read_text
 
 FILES = ("jpg", "imagelabels.mat", "setid.mat")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from graft.data.dataset import Sample
-from graft.data.division import Division, Labelled
+from graft.data.classification.division import Division, Labelled
+from graft.data.files import name_some
 from graft.data.images import read_image
 from graft.data.leakage import check_copies
-from graft.data.pairs import name_some
+from graft.data.samples import Sample
 
 MOST = 50_000  # files whose bytes are compared: ImageNet's 1.3 million would take minutes
 

@@ -6,9 +6,16 @@ cite the paper.
 
 from torchvision import datasets  # type: ignore[import-untyped]
 
-from graft.data.classification import ClassificationData
-from graft.data.division import Division, Labelled
-from graft.data.published import OR_FETCH, class_folders, fetch_published, label_images, read_lines, require
+from graft.data.classification.base import ClassificationData
+from graft.data.classification.division import Division, Labelled
+from graft.data.classification.published import (
+    OR_FETCH,
+    class_folders,
+    fetch_published,
+    label_images,
+    read_lines,
+    require,
+)
 
 FILES = ("images", "labels/train1.txt", "labels/val1.txt", "labels/test1.txt")
 HOW = (

@@ -1,0 +1,1 @@
+"""Images with classes: one data set, one file."""

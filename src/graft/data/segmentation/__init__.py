@@ -1,0 +1,1 @@
+"""Images with masks: one data set, one file."""
