@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from graft.callbacks import (
     Adapt,
     Baseline,
     Checkpoints,
+    Encode,
     ExactResume,
     Guard,
     Meters,
@@ -25,6 +27,7 @@ from graft.callbacks import (
 from graft.checkpoint_io import WholeFiles, check_exists
 from graft.data.base import ImageData
 from graft.modules.adapted import AdaptedModule
+from graft.modules.misfits import refuse_other_data
 from graft.parser import Parser
 from graft.quiet import quiet
 from graft.refusal import refused
@@ -47,7 +50,7 @@ CHECKPOINT = {
     "auto_insert_metric_name": False,
 }
 
-WATCHING = (Baseline, Meters, LearningRateMonitor, RichProgressBar, Summary, Guard, ExactResume)
+WATCHING = (Encode, Baseline, Meters, LearningRateMonitor, RichProgressBar, Summary, Guard, ExactResume)
 
 
 class SaveConfig(SaveConfigCallback):
@@ -80,6 +83,7 @@ class GraftCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        refuse_other_data(*(resolve_name(config[part].class_path) for part in ("model", "data")))  # before any fetching
         if self.subcommand in ("test", "predict") and not config.ckpt_path:
             raise ValueError(f"`{self.subcommand}` needs --ckpt_path: without it an untrained head would answer.")
         if config.get("ckpt_path") and config.ckpt_path not in ("best", "last", "hpc"):
@@ -119,15 +123,7 @@ def main(args: ArgsType = None) -> GraftCLI:
             trainer_defaults={
                 **TRAINER,
                 "precision": "bf16-mixed" if bf16 else "32-true",
-                "callbacks": [
-                    Baseline(),
-                    Meters(),
-                    LearningRateMonitor(),
-                    RichProgressBar(),
-                    Summary(),
-                    Guard(),
-                    ExactResume(),
-                ],
+                "callbacks": [watching() for watching in WATCHING],
             },
             args=args,
         )

@@ -13,4 +13,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=r"The dirpath has changed from")  # each run has a log folder of its own
     warnings.filterwarnings("ignore", message=r"It is recommended to use `self.log\('(val|test)/")  # computed by all
     warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers")  # the config says so
+    warnings.filterwarnings(
+        "ignore", message=r"The number of training batches .* smaller than the logging"
+    )  # it counts on
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)

@@ -105,7 +105,7 @@ def test_a_merged_model_is_a_stock_model(tmp_path: Path) -> None:
     merge(module.model)
     module.model.save_pretrained(tmp_path / "merged")
     stock = CLIPModel.from_pretrained(tmp_path / "merged")
-    pixels = (images() - module.mean) / module.std
+    pixels = (images() - module.look.mean) / module.look.std
     with torch.no_grad():
         logits = stock(pixel_values=pixels, **module.describe.tokens(NAMES)).logits_per_image
     assert torch.allclose(logits, adapted, atol=1e-4)

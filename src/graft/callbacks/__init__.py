@@ -3,6 +3,7 @@
 from graft.callbacks.adapt import Adapt
 from graft.callbacks.baseline import Baseline
 from graft.callbacks.checkpoints import Checkpoints
+from graft.callbacks.encode import Encode
 from graft.callbacks.guard import Guard
 from graft.callbacks.meters import Meters
 from graft.callbacks.pictures import Pictures
@@ -14,6 +15,7 @@ __all__ = [
     "Adapt",
     "Baseline",
     "Checkpoints",
+    "Encode",
     "ExactResume",
     "Guard",
     "Meters",

@@ -56,8 +56,9 @@ class Adapt(Callback):
             model.requires_grad_(False)
             if self.adapter is not None:
                 inject(model, self.adapter, self.targets, self.where)
-            train_whole(model, self.train, names)
-        if not any(parameter.requires_grad for parameter in model.parameters()):
+            if stage != "predict":  # a checkpoint says what was trained, and makes a linear head that it holds
+                train_whole(model, self.train, names)
+        if stage != "predict" and not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError("Nothing is trained: give adapt.adapter a method, or adapt.train a part of the backbone.")
         model.eval()  # frozen BatchNorm and dropout stay as they were pretrained
         for name, module in model.named_modules():

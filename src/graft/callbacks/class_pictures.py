@@ -1,11 +1,12 @@
 """What a classifier sees and says: images with the class that it sees in them, in green or, where it is wrong, red."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 SIDE = 256
@@ -30,3 +31,11 @@ def tile(image: Tensor, probabilities: Tensor, label: int, names: Sequence[str])
     text = ImageDraw.Draw(picture)
     text.text((4, 5), said, fill=RIGHT if best == label else WRONG, font=ImageFont.load_default(size=15))
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+@lru_cache(maxsize=64)
+def opened(path: str) -> Tensor:
+    """The middle of a file's image, uint8 (3, SIDE, SIDE), where a batch does not have it; read once."""
+    with Image.open(path) as image:
+        square = ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (SIDE, SIDE))
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1)

@@ -26,7 +26,7 @@ class Meters(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int
     ) -> None:
-        self.images += len(batch["image"]) * trainer.world_size
+        self.images += len(batch["path"]) * trainer.world_size
         if (batch_idx + 1) % self.every == 0:
             speed = self.images / (time.perf_counter() - self.since)
             pl_module.log_dict({"speed/images_per_second": speed, "memory/peak_gb": peak_gb(pl_module.device)})

@@ -3,6 +3,7 @@
 Of masks: image, truth, prediction and disagreement. Of classes: image, best class and its probability.
 """
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 
-from graft.callbacks.class_pictures import tile
+from graft.callbacks.class_pictures import opened, tile
 from graft.callbacks.colors import DISAGREEMENT, overlay
 
 HEIGHT = 256
@@ -37,17 +38,15 @@ class Pictures(Callback):
         self.log_dir = trainer.log_dir  # here, since all processes must ask together
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int, *_: Any
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: dict[str, Any], batch_idx: int, *_: Any
     ) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         room = self.count - len(self.rows)
         if "probabilities" in outputs:
-            names = getattr(pl_module, "names", [[]])[0]
-            for told in list(zip(batch["image"].cpu(), outputs["probabilities"].cpu(), batch["label"], strict=True))[
-                :room
-            ]:
-                self.rows.append(tile(*told, names))
+            images = batch["image"].cpu() if "image" in batch else map(opened, batch["path"])
+            told = zip(images, outputs["probabilities"].cpu(), batch["label"], strict=False)
+            self.rows += [tile(*each, pl_module.names[0]) for each in islice(told, room)]
             return
         for i, prediction in enumerate(outputs["masks"][:room]):
             height, width = batch["size"][i].tolist()

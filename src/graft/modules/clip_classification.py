@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
@@ -13,10 +12,11 @@ from graft.backbones.clip import build_clip
 from graft.modules.adapted import KEY, AdaptedModule, adamw
 from graft.modules.class_names import ClassNames
 from graft.modules.class_scores import ClassScores
+from graft.modules.image_tower import ImageTower
+from graft.modules.misfits import refuse_another_head, refuse_classes, refuse_other_data
 
 Batch = dict[str, Any]
 
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's; SigLIP's are 0.5
 LARGEST_SCALE = math.log(100)  # where CLIP's own training clamps the learned logarithm
 
 
@@ -33,6 +33,8 @@ class ClipClassification(AdaptedModule):
         warmup: Share of the steps that warm up, where lr_scheduler is null.
     """
 
+    learns_from = "ClassificationData"
+
     def __init__(
         self,
         backbone: str = "openai/clip-vit-base-patch16",
@@ -47,14 +49,11 @@ class ClipClassification(AdaptedModule):
         clip, tokenizer = build_clip(backbone)
         super().__init__(backbone, clip, optimizer, lr_scheduler, warmup)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"])
-        self.describe = ClassNames(clip, tokenizer)
+        self.look, self.describe = ImageTower(clip), ClassNames(clip, tokenizer)
         self.siglip = clip.config.model_type == "siglip"
         self.head = head
         self.label_smoothing = label_smoothing
         self.image_size = int(clip.config.vision_config.image_size)
-        mean, std = ((0.5,) * 3, (0.5,) * 3) if self.siglip else (MEAN, STD)
-        self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std)[:, None, None], persistent=False)
         self.names: list[list[str]] = []
 
     @property
@@ -64,26 +63,25 @@ class ClipClassification(AdaptedModule):
 
     def meet(self, data: Any) -> None:
         """Take over the data's classes: those that are trained, and those kept novel for the test."""
+        refuse_other_data(type(self), type(data))
         if names := getattr(data, "names", None):
             self.tell_apart([names, data.novel_names] if data.novel_names else [names], data.template)
 
     def tell_apart(self, names: Sequence[Sequence[str]], template: str) -> None:
         """From now on the classes are these; the first of several sets is the one that is trained."""
-        if self.head == "linear" and len(names) > 1:
-            raise ValueError("A linear head knows no novel classes: give --model.head text, or --data.classes all.")
+        refuse_classes(self.head, self.names, names)
         self.names, self.describe.template = [list(each) for each in names], template
         self.describe.forget()
         self.scores: Any = nn.ModuleList(ClassScores(len(each)) for each in names)
         if self.head == "linear" and not hasattr(self.model, "head"):
-            with torch.no_grad():
-                weight = self.clip.logit_scale.exp() * self.describe(self.names[0])
-            self.clip.head = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
-            self.clip.head.load_state_dict({"weight": weight, "bias": weight.new_zeros(len(weight))})
+            self.clip.head = self.describe.layer(self.names[0])
 
     def forward(self, batch: Batch, classes: int = 0) -> Tensor:
-        """Logits (B, K) for a batch's `image` (B, 3, S, S), uint8, over the K classes of one of the sets of `names`."""
-        pixels = (batch["image"] - self.mean) / self.std
-        image = F.normalize(self.clip.get_image_features(pixels).pooler_output, dim=-1)
+        """Logits (B, K) over the K classes of one of the sets of `names`, for a batch's `image` (B, 3, S, S), uint8.
+
+        A batch may have `feature` (B, d) instead, which is what `look` makes of its images.
+        """
+        image = batch["feature"] if "feature" in batch else self.look(batch["image"])
         if self.head == "linear":
             logits: Tensor = self.clip.head(image)
             return logits
@@ -144,6 +142,8 @@ class ClipClassification(AdaptedModule):
         checkpoint[KEY] |= {"names": self.names[0], "template": self.describe.template}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if not self.names and "names" in checkpoint.get(KEY, {}):
-            self.tell_apart([checkpoint[KEY]["names"]], checkpoint[KEY]["template"])
+        if "names" in (saved := checkpoint.get(KEY, {})):
+            refuse_another_head(checkpoint["hyper_parameters"]["head"], saved["names"], self.head, self.names)
+            if not self.names:
+                self.tell_apart([saved["names"]], saved["template"])
         super().on_load_checkpoint(checkpoint)

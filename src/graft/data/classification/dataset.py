@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from graft.data.classification.crop import Crop, cut_centre
 from graft.data.classification.division import Labelled
+from graft.data.features import Encoder, Features, encode
 from graft.data.files import list_images
 from graft.data.images import Pixels, read_image
 
@@ -19,12 +20,14 @@ class LabelledItem(TypedDict, total=False):
     """One image, and what is known of it; S is the side of the square.
 
     image: uint8 (3, S, S), RGB, not normalised.
+    feature: In place of the image, what a network that does not change has made of it.
     label: int64 (), index of the class. Not in prediction.
     name: The file's name without folder and extension.
     path: The image's file.
     """
 
     image: Tensor
+    feature: Tensor
     label: Tensor
     name: str
     path: str
@@ -49,6 +52,11 @@ class ClassificationDataset(Dataset[LabelledItem]):
         self.image_size = image_size
         self.augment = augment
         self.seed = seed
+        self.features: Features | None = None  # once there, no image is read any more
+
+    def encode(self, key: str, encoder: Encoder, like: DataLoader[Any], share: tuple[int, int]) -> Features:
+        """The features of all images (see `graft.data.features.encode`), for whoever sets `features`."""
+        return encode([sample.image for sample in self.samples], self, key, encoder, like, share)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -57,13 +65,15 @@ class ClassificationDataset(Dataset[LabelledItem]):
         # Lightning's overfit_batches puts its own sampler in, which knows no epochs: then every epoch is the first.
         epoch, index = key if isinstance(key, tuple) else (0, key)
         sample = self.samples[index]
+        known = LabelledItem(label=torch.tensor(sample.label), name=sample.name, path=str(sample.image))
+        if self.features is not None:
+            return LabelledItem(feature=self.features[index], **known)
         if self.augment is None:
             square = read_centre(sample.image, self.image_size)
         else:
             rng = np.random.default_rng((self.seed, epoch, index))
-            square = self.augment(read_image(sample.image), self.image_size, rng)
-        label = torch.tensor(sample.label)
-        return LabelledItem(image=channels_first(square), label=label, name=sample.name, path=str(sample.image))
+            square = self.augment.read(sample.image, self.image_size, rng)
+        return LabelledItem(image=channels_first(square), **known)
 
 
 class UnlabelledDataset(Dataset[LabelledItem]):
