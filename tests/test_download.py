@@ -12,7 +12,8 @@ import pytest
 from filelock import FileLock, Timeout
 
 from graft import download as module
-from graft.download import DownloadError, cache_dir, download
+from graft.cache import cache_dir
+from graft.download import DownloadError, download
 from tests.server import (
     BODY,
     HALF,

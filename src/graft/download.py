@@ -1,7 +1,6 @@
 """Fetch a file once: resumed where it broke off, checked before it bears its name, shared by all processes."""
 
 import hashlib
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +17,6 @@ TRANSIENT = frozenset({408, 416, 429})  # worth another attempt, as 5xx is; 416 
 
 class DownloadError(RuntimeError):
     """A file could not be fetched, or is not the file that was expected."""
-
-
-def cache_dir() -> Path:
-    """The folder for fetched and generated files: $GRAFT_CACHE, or ~/.cache/graft where that is not set."""
-    return Path(os.environ.get("GRAFT_CACHE") or "~/.cache/graft").expanduser()
 
 
 def download(url: str, path: Path, *, sha256: str | None = None) -> Path:

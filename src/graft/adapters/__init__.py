@@ -1,9 +1,10 @@
 """Low-rank methods under one law, and their life in a model. Needs torch alone."""
 
-from graft.adapters.base import Adapter, InputAdapter, LowRankAdapter
+from graft.adapters.base import Adapter, InputAdapter
 from graft.adapters.files import load, save
 from graft.adapters.inject import Site, inject
 from graft.adapters.lora import LoRA
+from graft.adapters.low_rank import LowRankAdapter
 from graft.adapters.merge import merge
 from graft.adapters.serial_lora import SerialLoRA
 

@@ -6,7 +6,8 @@ adapted layer's output, merging, files and tests, follows from these two. Two sh
     delta(x, W) == F.linear(x, fold(W) - W)     cheaper than folding: the layer computes F.linear(x, W, b) + delta
     shift(x), with fold(W) x == W shift(x)      for a method that acts on the input of several projections at once
 
-A fresh adapter is the identity: fold(W) == W.
+A fresh adapter is the identity: fold(W) == W. A method's docstring begins with its equation and its paper, and says how
+many values it trains, in a formula that is evaluated by the tests.
 """
 
 import copy
@@ -42,6 +43,7 @@ class Adapter(nn.Module, ABC):
             raise ValueError(f"alpha is {alpha}; give a number above 0, or null for alpha = rank (scale 1).")
         self.rank = rank
         self.alpha = alpha
+        self.shared: dict[Any, nn.Module] = {}
 
     @property
     def scale(self) -> float:
@@ -53,9 +55,14 @@ class Adapter(nn.Module, ABC):
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def on(self, weight: Tensor) -> Self:
-        """A fresh copy of this prototype, set up for one frozen weight of shape (d_out, d_in)."""
-        adapter = copy.deepcopy(self)
+        """A fresh copy of this prototype, set up for one frozen weight of shape (d_out, d_in).
+
+        While `setup` runs, `self.shared` is one dictionary for all copies: for modules that hold what layers share. As
+        a module that several adapters refer to, it stays one when the model is moved, copied or pickled.
+        """
+        adapter = copy.deepcopy(self, {id(self.shared): self.shared})
         adapter.setup(weight)
+        adapter.shared = {}
         return adapter
 
     @abstractmethod
@@ -69,6 +76,10 @@ class Adapter(nn.Module, ABC):
     def fold_bias(self, weight: Tensor, bias: Tensor | None) -> Tensor | None:
         """b -> b', for the few methods that move the bias too."""
         return bias
+
+    def cut(self) -> Self:
+        """The smallest adapter that does the same, for good: itself, unless training may leave parts without use."""
+        return self
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The adapted layer's output, (..., d_in) -> (..., d_out)."""
@@ -94,27 +105,6 @@ class InputAdapter(Adapter):
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(self.shift(x), weight, bias)
-
-
-class LowRankAdapter(Adapter):
-    """A method that adds a low-rank product: W' = W + up @ down.
-
-    On a fused layer the products of several projections are computed as one (see `linear.Fused`).
-    """
-
-    def __init__(self, rank: int = 8, alpha: float | None = None, dropout: float = 0.0) -> None:
-        super().__init__(rank, alpha)
-        check_dropout(dropout)
-        self.dropout = dropout
-        self.drop = nn.Dropout(dropout)
-
-    @abstractmethod
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """down of (R, d_in) and up of (d_out, R), the scale included."""
-
-    def delta(self, x: Tensor, weight: Tensor) -> Tensor:
-        down, up = self.factors()
-        return F.linear(F.linear(self.drop(x), down), up)
 
 
 def check_dropout(dropout: float) -> None:

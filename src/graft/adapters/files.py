@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from graft.adapters.base import Adapter
+from graft.adapters.places import at_size
 from graft.adapters.spec import restore, spec
 
 FORMAT = "graft-adapter-1"
@@ -23,17 +25,19 @@ FORMAT = "graft-adapter-1"
 def save(model: nn.Module, path: str | Path) -> None:
     """Write what was trained (every parameter that requires a gradient) and how to load it again.
 
-    Written beside and renamed, so that a file under this name is always whole.
+    Written beside and renamed, so that a file under this name is always whole. Adapters of which training has left
+    parts without use are written without these.
 
     Raises:
         ValueError: nothing in the model is trained.
     """
-    tensors = trained(model)
+    with at_size(model):
+        tensors, adapters = trained(model), spec(model)
     if not tensors:
         raise ValueError("Nothing in the model requires a gradient, so there is nothing to save: inject an adapter.")
     metadata = {
         "format": FORMAT,
-        "adapters": json.dumps(spec(model)),
+        "adapters": json.dumps(adapters),
         "backbone": getattr(model, "name", type(model).__name__),
         "frozen_sha256": fingerprint(frozen(model, tensors)),
     }
@@ -80,6 +84,7 @@ def frozen(model: nn.Module, changing: Mapping[str, Tensor]) -> dict[str, Tensor
 
 def copy_trained(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy saved tensors into the model and train exactly these; a name or shape that does not fit is refused."""
+    make_room(model, tensors)
     state: dict[str, Tensor] = dict([*model.named_parameters(), *model.named_buffers()])
     adapters = {name for name in state if ".adapter." in f".{name}" and name in model.state_dict()}
     for name in sorted({*tensors, *adapters}):
@@ -94,6 +99,16 @@ def copy_trained(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         parameter.requires_grad_(name in tensors)
     for name, tensor in tensors.items():
         state[name].data.copy_(tensor)
+
+
+def make_room(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give adapters the buffers that a run has filled and `setup` leaves open: a start pair, a basis found in data."""
+    modules = dict(model.named_modules())
+    for name, tensor in tensors.items():
+        owner, _, leaf = name.rpartition(".")
+        if isinstance(adapter := modules.get(owner), Adapter) and leaf in adapter._buffers:
+            like = next(adapter.parameters())
+            adapter.register_buffer(leaf, torch.zeros_like(tensor, device=like.device, dtype=like.dtype))
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

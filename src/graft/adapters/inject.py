@@ -1,5 +1,6 @@
 """Put adapters into a model: `inject`."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -7,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from graft.adapters.anatomy import TARGETS, Block, Projection, blocks
-from graft.adapters.base import Adapter, InputAdapter, LowRankAdapter
+from graft.adapters.base import Adapter, InputAdapter
 from graft.adapters.linear import AdaptedLinear, Fused, FusedLowRank
+from graft.adapters.low_rank import LowRankAdapter
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,11 @@ def inject(
     targets = adapter.targets if targets is None else targets
     check_targets(adapter, targets)
     check_prefixes(model, where)
-    sites = [site for block in blocks(model, where) for site in plan(block, adapter, targets)]
+    adapter = copy.deepcopy(adapter)  # what its copies share is this model's alone
+    found = tqdm(
+        list(blocks(model, where)), "adapting", delay=3, leave=False, disable=None
+    )  # singular values take time
+    sites = [site for block in found for site in plan(block, adapter, targets)]
     if not sites:
         place = "the model" if where is None else " or ".join(where)
         raise ValueError(

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graft.adapters.base import Adapter, LowRankAdapter
+from graft.adapters.base import Adapter
+from graft.adapters.low_rank import LowRankAdapter
 
 
 class Fused(nn.Module):
@@ -53,12 +54,11 @@ class FusedLowRank(Fused):
         downs, ups = [], []
         for adapter, rows in self.parts():
             assert isinstance(adapter, LowRankAdapter)
-            down, up = adapter.factors()
+            down, up = adapter.update()
             downs.append(down)
             ups.append(up.new_zeros(len(weight), up.shape[1]).index_copy(0, rows, up))
-            drop = adapter.drop  # the prototype's, alike in all: one mask for one product
-        hidden = F.linear(drop(x), torch.cat(downs))
-        return F.linear(x, weight, bias) + F.linear(hidden, torch.cat(ups, dim=1))
+            drop, product = adapter.drop, adapter.product  # alike in all: one mask for one product
+        return F.linear(x, weight, bias) + product(drop(x), torch.cat(downs), torch.cat(ups, dim=1))
 
 
 class AdaptedLinear(nn.Linear):

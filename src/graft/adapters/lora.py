@@ -12,11 +12,13 @@ import math
 
 from torch import Tensor, nn
 
-from graft.adapters.base import LowRankAdapter
+from graft.adapters.low_rank import LowRankAdapter
 
 
 class LoRA(LowRankAdapter):
     """W' = W + s B A: one low-rank pair beside each projection (arXiv 2106.09685).
+
+    Trains r * (d_in + d_out) values a projection.
 
     Args:
         rank: Rank r of each pair.
@@ -36,6 +38,3 @@ class LoRA(LowRankAdapter):
 
     def factors(self) -> tuple[Tensor, Tensor]:
         return self.down, self.scale * self.up
-
-    def fold(self, weight: Tensor) -> Tensor:
-        return weight + self.scale * self.up @ self.down

@@ -20,6 +20,8 @@ from graft.adapters.base import InputAdapter, check_dropout
 class SerialLoRA(InputAdapter):
     """W' = W (I + s B A): one shared low-rank pair before q, k and v (arXiv 2503.17750).
 
+    Trains 2 * r * d_in values a block.
+
     Args:
         rank: Rank r of the pair.
         alpha: The update is scaled by s = alpha / rank; null means alpha = rank, so that s = 1.

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from graft.download import DownloadError, cache_dir, download
+from graft.cache import cache_dir
+from graft.download import DownloadError, download
 
 SITE = "https://dl.fbaipublicfiles.com/segment_anything"
 SHA256 = {

@@ -1,9 +1,8 @@
 """Adapt a module's backbone: freeze it, inject an adapter, train what else is named, watch that all of it learns."""
 
 from collections.abc import Callable
-from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -11,10 +10,11 @@ from graft.adapters import Adapter, inject
 from graft.adapters.files import trained
 from graft.adapters.spec import method, spec
 from graft.callbacks.report import report, titles
+from graft.callbacks.rules import FollowRules, backbone
 from graft.rules import Rule
 
 
-class Adapt(Callback):
+class Adapt(FollowRules):
     """Freezes the backbone, injects the adapter, and trains what `train` names.
 
     Args:
@@ -33,12 +33,11 @@ class Adapt(Callback):
         train: list[str] | None = None,
         rules: list[Rule] | None = None,
     ) -> None:
+        super().__init__(rules)
         self.adapter = adapter
         self.targets = targets
         self.where = where
         self.train = train or []
-        self.rules = rules or []
-        self.steps_seen = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Runs once for each stage: a backbone that is adapted already, and alike, is left as it is."""
@@ -64,13 +63,13 @@ class Adapt(Callback):
         for name, module in model.named_modules():
             if isinstance(module, Adapter) or name in self.train:
                 module.train()
+        if stage == "fit":
+            for rule in self.rules:
+                rule.prepare(model)
         keep_to_itself(pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         report(backbone(pl_module))
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.steps_seen = trainer.global_step  # not 0 where a run is resumed
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After the first backward all that is trained has a gradient: layers can be bypassed without a word."""
@@ -81,24 +80,6 @@ class Adapt(Callback):
                         f"{name} is trained but got no gradient: its module's forward bypasses it, or the loss does "
                         "not depend on it. Leave it out by adapt.where, adapt.targets or adapt.train."
                     )
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        for rule in self.rules:
-            rule.before_step(backbone(pl_module), trainer.global_step + 1)
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step > self.steps_seen:  # not after every batch: gradients may be accumulated
-            self.steps_seen = trainer.global_step
-            for rule in self.rules:
-                rule.after_step(backbone(pl_module), trainer.global_step)
-
-
-def backbone(pl_module: LightningModule) -> nn.Module:
-    """What is adapted: the module's `model`."""
-    model = getattr(pl_module, "model", None)
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"{type(pl_module).__name__} has no backbone: build it in `__init__`, as `self.model`.")
-    return model
 
 
 def keep_to_itself(pl_module: LightningModule) -> None:

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from graft.callbacks.adapt import backbone
 from graft.callbacks.report import titles
+from graft.callbacks.rules import backbone
 
 
 class Summary(Callback):

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from graft.cache import cache_dir
 from graft.data.loader import settle_in
-from graft.download import cache_dir
 
 COUNT = 256  # images in a file
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from graft.adapters.files import fingerprint, trained
+from graft.adapters.files import fingerprint, make_room, trained
 from graft.adapters.spec import restore, spec
 from graft.modules.misfits import OWN, check_tensors, refuse_another, refuse_other_parts
 from graft.modules.optimizers import Typed, parameter_groups, refuse_lost_ratios, refuse_other_groups
@@ -114,6 +114,7 @@ class AdaptedModule(LightningModule):
             raise ValueError(
                 f"This checkpoint was trained on other weights of {self.backbone} than those loaded here{OWN}"
             )
+        make_room(self.model, {name.removeprefix("model."): t for name, t in checkpoint["state_dict"].items()})
         check_tensors(self.state_dict(), checkpoint["state_dict"], {f"model.{name}" for name in saved["trained"]})
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:

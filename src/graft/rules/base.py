@@ -1,19 +1,98 @@
 """A rule: how adapters are trained, where that is the paper's idea."""
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from graft.adapters import Adapter
+from graft.adapters.places import Place, places
 
 
 class Rule:
-    """What a training rule may do; each hook does nothing unless a rule says otherwise. `Adapt` calls them."""
+    """What a training rule may do; each hook does nothing unless a rule says otherwise. `Adapt` calls them.
+
+    Processes that train together call the hooks alike, with gradients that are averaged already: what a rule decides
+    from these, its state and the step is the same on all. What it draws at random it draws from its seed and the step.
+    """
+
+    acts_on: ClassVar[type[nn.Module]] = Adapter
+    """The adapters that the rule is for; a model without any is refused."""
+
+    decides: ClassVar[str | None] = None
+    """What the rule alone decides, such as "the start" or "the gates": two rules that decide the same are refused."""
+
+    def prepare(self, model: nn.Module) -> None:
+        """Take note of the adapters, once they are injected and before a checkpoint is restored."""
 
     def param_groups(self, model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Regroup the optimizer's parameters; `lr_ratio` in a group multiplies the learning rate."""
         return groups
+
+    def start(self, model: nn.Module, losses: Iterator[Tensor]) -> None:
+        """Set the adapters' first values, before step 1 of a run that is not resumed.
+
+        Args:
+            model: The adapted backbone.
+            losses: Each `next` computes the loss of another training batch, with a graph to all that requires a
+                gradient then. Use `torch.autograd.grad`, and `gradients.average` over processes.
+        """
+
+    def with_optimizer(self, optimizer: Optimizer) -> None:
+        """Take note of the optimizer, before the first step of every run."""
+
+    def before_batch(self, model: nn.Module, step: int) -> None:
+        """Change the adapters for the forward and backward passes towards optimizer step number `step`, from 1."""
+
+    def penalty(self, model: nn.Module, step: int) -> Tensor | None:
+        """What is added to the loss of optimizer step number `step`, weighted: a scalar of the parameters alone."""
+        return None
 
     def before_step(self, model: nn.Module, step: int) -> None:
         """Change the gradients, before optimizer step number `step`, counted from 1."""
 
     def after_step(self, model: nn.Module, step: int) -> None:
         """Change the parameters, after optimizer step number `step`, counted from 1."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know, as tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` said; called after `prepare`."""
+
+    def sites(self, model: nn.Module) -> list[Place]:
+        """The places of the adapters that the rule is for.
+
+        Raises:
+            ValueError: there are none.
+        """
+        found = [place for place in places(model) if isinstance(place.adapter, self.acts_on)]
+        if not found:
+            held = {type(place.adapter).__name__ for place in places(model)} or {"none"}
+            raise ValueError(
+                f"The rule {type(self).__name__} is for adapters such as {_example(self.acts_on)}, but the model has "
+                f"{', '.join(sorted(held))}: give another adapt.adapter, or drop the rule."
+            )
+        return found
+
+
+def _example(kind: type[nn.Module]) -> str:
+    """A name that a user may type: the class, or those below it."""
+    below = sorted(child.__name__ for child in kind.__subclasses__() if child.__module__.startswith("graft."))
+    return kind.__name__ if kind.__name__ not in ("Adapter", "LowRankAdapter") else " or ".join(below)
+
+
+def refuse_conflicts(rules: Sequence[Rule]) -> None:
+    """Refuse rules that decide the same.
+
+    Raises:
+        ValueError: two do.
+    """
+    deciding: dict[str, Rule] = {}
+    for rule in rules:
+        if rule.decides is not None and (first := deciding.setdefault(rule.decides, rule)) is not rule:
+            raise ValueError(
+                f"The rules {type(first).__name__} and {type(rule).__name__} both decide {rule.decides}: keep one."
+            )

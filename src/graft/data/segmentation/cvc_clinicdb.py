@@ -7,10 +7,10 @@ alike: to measure how well a model generalises, list whole sequences in train.tx
 from pathlib import Path
 from typing import Any
 
+from graft.cache import cache_dir
 from graft.data.samples import Sample
 from graft.data.segmentation.base import SegmentationData
 from graft.data.segmentation.pairs import pair_files
-from graft.download import cache_dir
 
 
 class CVCClinicDB(SegmentationData):

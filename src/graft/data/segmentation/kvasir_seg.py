@@ -11,11 +11,12 @@ from typing import Any
 from filelock import FileLock
 
 from graft.archive import extract_zip
+from graft.cache import cache_dir
 from graft.data.samples import Sample
 from graft.data.segmentation.base import SegmentationData
 from graft.data.segmentation.checks import check_pairs
 from graft.data.segmentation.pairs import pair_files
-from graft.download import DownloadError, cache_dir, download
+from graft.download import DownloadError, download
 
 URL = "https://datasets.simula.no/downloads/kvasir-seg.zip"
 PAIRS = 1000

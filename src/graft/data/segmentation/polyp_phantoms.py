@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from graft.cache import cache_dir
 from graft.data.files import write_once
 from graft.data.samples import Sample
 from graft.data.segmentation.base import SegmentationData
 from graft.data.segmentation.pairs import pair_files
 from graft.data.segmentation.phantom import phantom
-from graft.download import cache_dir
 
 
 class PolypPhantoms(SegmentationData):

@@ -1,0 +1,49 @@
+"""Gradients of frozen weights over some batches, for rules that start from data."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor, distributed
+
+from graft.adapters.places import Place
+
+
+def over_batches(
+    sites: Sequence[Place], losses: Iterator[Tensor], count: int, of: Callable[[Tensor], Tensor] = torch.clone
+) -> list[Tensor]:
+    """For each site the mean over `count` batches (and all processes) of `of`(dL/dW), as `Place.weight`."""
+    layers = {id(p.linear.weight): p.linear.weight for site in sites for p in site.projections.values()}
+    before = {key: weight.requires_grad for key, weight in layers.items()}
+    total = {
+        key: torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+        for key, weight in layers.items()
+    }
+    for weight in layers.values():
+        weight.requires_grad_(True)
+    try:
+        seen = 0
+        for loss in islice(losses, count):
+            for key, gradient in zip(layers, torch.autograd.grad(loss, list(layers.values())), strict=True):
+                total[key] += of(gradient.to(total[key].dtype))
+            seen += 1
+    finally:
+        for key, weight in layers.items():
+            weight.requires_grad_(before[key])
+    for tensor in total.values():
+        average(tensor.div_(seen))
+    return [site_part(site, total) for site in sites]
+
+
+def average(tensor: Tensor) -> Tensor:
+    """The mean over all processes, in place."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(tensor)
+        tensor /= distributed.get_world_size()
+    return tensor
+
+
+def site_part(site: Place, of_layers: dict[int, Tensor]) -> Tensor:
+    """The rows that a site's adapter acts on, of tensors like the layers' weights."""
+    parts = [(of_layers[id(p.linear.weight)], p.rows) for p in site.projections.values()]
+    return torch.cat([tensor if rows is None else tensor[rows] for tensor, rows in parts])
