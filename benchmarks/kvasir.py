@@ -7,12 +7,11 @@ the output file already is not repeated, so an interrupted grid goes on where it
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
+
+from grid import Scores, markdown, measure, read, run_missing
 
 CONFIGS = ["--config", "configs/sam_polyp.yaml", "--config", "configs/embedded/kvasir.yaml"]
 ROWS = {
@@ -23,24 +22,17 @@ ROWS = {
 SEEDS = (0, 1, 2)
 
 
-def run(options: list[str], seed: int, root: Path, extra: list[str]) -> dict[str, float]:
+def run(options: list[str], seed: int, root: Path, extra: list[str]) -> Scores:
     """One training run: its scores on all validation images, before and after, and its seconds."""
     seeds = ["--seed_everything", str(seed), "--data.seed", str(seed)]
-    folder = Path("lightning_logs") / f"kvasir-{time.time_ns()}"
-    logger = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", str(folder)]
-    command = [sys.executable, "main.py", "fit", *CONFIGS, "--data.root", str(root), *seeds, *options, *logger, *extra]
-    start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - start
-    (metrics,) = folder.rglob("metrics.csv")
-    header, *lines = [line.split(",") for line in metrics.read_text().splitlines()]
-    scores = [float(line[header.index("val/dice")]) for line in lines if line[header.index("val/dice")]]
-    return {"before": scores[0], "dice": scores[-1], "seconds": seconds}
+    command = ["main.py", "fit", *CONFIGS, "--data.root", str(root), *seeds, *options, *extra]
+    metrics, seconds = measure("kvasir", command)
+    return {"before": metrics["val/dice"][0], "dice": metrics["val/dice"][-1], "seconds": seconds}
 
 
-def table(results: dict[str, dict[str, float]]) -> str:
+def table(results: dict[str, Scores]) -> str:
     """Markdown: mean and range of Dice over the seeds, and the gain over the control, seed by seed."""
-    lines = ["| method | Dice, mean | seeds | gain over the control |", "|---|---|---|---|"]
+    rows = [["method", "Dice, mean", "seeds", "gain over the control"]]
     control = next(iter(ROWS))
     for row in ROWS:
         seeds = [seed for seed in SEEDS if f"{row}/{seed}" in results and f"{control}/{seed}" in results]
@@ -49,8 +41,8 @@ def table(results: dict[str, dict[str, float]]) -> str:
             gains = [score - results[f"{control}/{seed}"]["dice"] for score, seed in zip(scores, seeds, strict=True)]
             each = ", ".join(f"{score:.4f}" for score in scores)
             gain = "-" if row == control else f"{statistics.mean(gains):+.4f} ({min(gains):+.4f} to {max(gains):+.4f})"
-            lines.append(f"| {row} | {statistics.mean(scores):.4f} | {each} | {gain} |")
-    return "\n".join(lines)
+            rows.append([row, f"{statistics.mean(scores):.4f}", each, gain])
+    return markdown(*rows)
 
 
 def main() -> None:
@@ -60,14 +52,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/kvasir.json"), help="where the scores are kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="which seeds to run")
     arguments, extra = parser.parse_known_args()
-    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    for seed in arguments.seeds:
-        for row, options in ROWS.items():
-            if f"{row}/{seed}" not in results:
-                results[f"{row}/{seed}"] = run(options, seed, arguments.root, extra)
-                arguments.out.write_text(json.dumps(results, indent=1))
-                print(f"{row}, seed {seed}: {results[f'{row}/{seed}']}", flush=True)
-    print(table(results))
+    cells = {
+        f"{row}/{seed}": partial(run, options, seed, arguments.root, extra)
+        for seed in arguments.seeds
+        for row, options in ROWS.items()
+    }
+    failed = run_missing(arguments.out, cells)
+    print(table(read(arguments.out)))
+    if failed:
+        raise SystemExit(f"error: {failed} of {len(cells)} runs failed, as said above; the same command tries again.")
 
 
 if __name__ == "__main__":

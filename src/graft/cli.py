@@ -7,11 +7,13 @@ from pkgutil import resolve_name
 from typing import Any
 
 import torch
+from jsonargparse import auto_cli
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from graft import commands
 from graft.callbacks import (
     Adapt,
     Baseline,
@@ -49,6 +51,10 @@ CHECKPOINT = {
     "save_on_train_epoch_end": False,  # at the end of a validation, when its scores are there
     "auto_insert_metric_name": False,
 }
+
+DESCRIPTION = (
+    f"Fine-tune vision foundation models with low-rank adapters. Other commands: {', '.join(commands.__all__)}."
+)
 
 WATCHING = (Encode, Baseline, Meters, LearningRateMonitor, RichProgressBar, Summary, Guard, ExactResume)
 
@@ -105,9 +111,13 @@ class GraftCLI(LightningCLI):
         return trainer
 
 
-def main(args: ArgsType = None) -> GraftCLI:
-    """Run fit, validate, test or predict. What Graft refuses ends in one sentence and exit code 1."""
+def main(args: ArgsType = None) -> GraftCLI | None:
+    """Run fit, validate, test, predict or a command. What Graft refuses ends in one sentence and exit code 1."""
     quiet()
+    words = sys.argv[1:] if args is None else args
+    if isinstance(words, list) and words and words[0] in commands.__all__:
+        auto_cli(getattr(commands, words[0]), words[1:], as_positional=False, prog=f"main.py {words[0]}")
+        return None
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     try:
         return GraftCLI(
@@ -116,7 +126,7 @@ def main(args: ArgsType = None) -> GraftCLI:
             subclass_mode_model=True,
             subclass_mode_data=True,
             parser_class=Parser,
-            parser_kwargs={"description": "Fine-tune vision foundation models with low-rank adapters."},
+            parser_kwargs={"description": DESCRIPTION},
             seed_everything_default=0,
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
