@@ -1,5 +1,7 @@
 """Bad input, as data: what is given, and what Graft says of it. To add a case, add one entry to `CASES`.
 
+Those of classification are in `bad_classes.py`.
+
 Each case starts from a working folder with a tiny experiment (`tests.place`), changes it, and runs a command there.
 `python -m tests.bad_input` writes docs/errors.md from all of them; `test_bad_input.py` holds each against its row.
 """
@@ -7,13 +9,11 @@ Each case starts from a working folder with a tiny experiment (`tests.place`), c
 import errno
 import os
 import pickle
-import shlex
 import socket
 import struct
 import tempfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -23,51 +23,10 @@ from PIL import Image
 
 from graft.data.images import read_mask
 from graft.modules import SamSegmentation
-from tests.place import Place, Said, noise, place, run, square, trained
+from tests.bad_classes import CLASSES
+from tests.place import Case, Place, noise, place, square, text, together, trained
 
 ERRORS = Path(__file__).parents[1] / "docs" / "errors.md"
-
-
-def nothing(at: Place) -> None:
-    """Neither to prepare nor to look at."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One bad input.
-
-    Args:
-        given: What is bad.
-        typed: What is typed after the command and its configuration.
-        says: Parts of the sentence that must be there: what was given, and what to do.
-        prepare: Changes the working folder.
-        then: Looks, after the run, at what is left.
-        handled: What becomes of it, where it is not refused.
-        command: fit, validate, test or predict.
-        config: The configuration; "" for none.
-    """
-
-    given: str
-    typed: str = ""
-    says: tuple[str, ...] = ()
-    prepare: Callable[[Place], object] = nothing
-    then: Callable[[Place], None] = nothing
-    handled: str = ""
-    command: str = "fit"
-    config: str = "tiny.yaml"
-
-    def run(self, at: Place) -> Said:
-        self.prepare(at)
-        config = [f"--config={self.config}"] if self.config else []
-        return run(*self.command.split(), *config, *shlex.split(self.typed))
-
-    def row(self, said: str) -> str:
-        """The case's row in the table: of the command, what is not `fit --config tiny.yaml`."""
-        command = "" if self.command == "fit" else self.command
-        config = "" if self.config in ("", "tiny.yaml") else f"--config={self.config}"
-        typed = " ".join(filter(None, (command, config, self.typed)))
-        given = ": ".join(filter(None, (self.given, typed and f"`{typed}`")))
-        return "| {} | {} |".format(given, said.replace("|", "\\|"))
 
 
 # files
@@ -162,18 +121,6 @@ def late(at: Place) -> None:
 LIST = "image,mask,split\nimages/train0.png,masks/train0.png,{}\nimages/val0.png,masks/val0.png,val\n"
 CSV = "--data.csv=DATA/list.csv"
 TWO = "--data.classes=[liver,spleen]"
-
-
-def together(*steps: Callable[[Place], object]) -> Callable[[Place], None]:
-    def prepare(at: Place) -> None:
-        for step in steps:
-            step(at)
-
-    return prepare
-
-
-def text(path: str, content: str | bytes) -> Callable[[Place], None]:
-    return lambda at: at.write(path, content)
 
 
 def overlay(content: str | bytes) -> Callable[[Place], None]:
@@ -409,9 +356,9 @@ CASES: dict[str, list[Case]] = {
         Case("Nothing to train", "--adapt.adapter=null --adapt.train=[]", ("Nothing is trained", "adapt.adapter")),
     ],
     "Names on the command line": [
-        Case("An unknown adapter", "--adapt.adapter=LoRa", ("LoRa", "did you mean LoRA?")),
+        Case("An unknown adapter", "--adapt.adapter=LoRa", ("LoRa", "did you mean LoRA")),
         Case("An unknown option of it", "--adapt.adapter.rnk=3", ("'rnk'", "did you mean rank?")),
-        Case("An unknown rule", "--adapt.rules=[LoraPlus]", ("LoraPlus", "did you mean LoRAPlus?")),
+        Case("An unknown rule", "--adapt.rules=[LoraPlus]", ("LoraPlus", "did you mean LoRAPlus")),
         Case("A rule that is not in a list", "--adapt.rules=LoRAPlus", ("LoRAPlus", "--adapt.rules '[LoRAPlus]'")),
         Case("An unknown data module", "--data=KvasirSeg", ("KvasirSeg", "did you mean KvasirSEG?")),
         Case("An unknown option of it", "--data.batchsize=3", ("'batchsize'", "did you mean batch_size")),
@@ -465,7 +412,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "An unknown adapter",
             "--config=over.yaml",
-            ("LoRa", "did you mean LoRA?"),
+            ("LoRa", "did you mean LoRA"),
             overlay("adapt: {adapter: {class_path: graft.adapters.LoRa}}"),
         ),
         Case(
@@ -477,13 +424,13 @@ CASES: dict[str, list[Case]] = {
         Case(
             "An adapter in an unknown module",
             "--config=over.yaml",
-            ("graft.adapter.LoRA", "did you mean LoRA?"),
+            ("graft.adapter.LoRA", "did you mean LoRA"),
             overlay("adapt: {adapter: {class_path: graft.adapter.LoRA}}"),
         ),
         Case(
             "An unknown rule",
             "--config=over.yaml",
-            ("LoraPlus", "did you mean LoRAPlus?"),
+            ("LoraPlus", "did you mean LoRAPlus"),
             overlay("adapt: {rules: [{class_path: graft.rules.LoraPlus}]}"),
         ),
         Case(
@@ -672,15 +619,16 @@ CASES: dict[str, list[Case]] = {
             command="predict",
         ),
     ],
+    **CLASSES,
 }
 
 HEAD = """\
 # What Graft says of bad input
 
 Each row is a test (of `tests/bad_input.py`, which writes this page): what was given, in a folder with a tiny experiment
-and its data in `DATA`, and what was said. What is refused ends in this one line, after `error: `, and with exit code 1,
-or 2 where the command line or the configuration is at fault. What is in italics was handled. A traceback is a bug:
-report it.
+and its data in `DATA` (from "Images of classes" on a tiny CLIP, and images in `CLASSES`), and what was said. What is
+refused ends in this one line, after `error: `, and with exit code 1, or 2 where the command line or the configuration
+is at fault. What is in italics was handled. A traceback is a bug: report it.
 """
 
 

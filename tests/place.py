@@ -1,10 +1,11 @@
-"""A working folder with a tiny experiment in it, and what a command says that is run there."""
+"""A working folder with a tiny experiment in it, and cases: what is done there, and what a command then says."""
 
 import io
 import os
 import re
+import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
@@ -145,3 +146,57 @@ def trained() -> bytes:
         said = run("fit", "--config=tiny.yaml")
         assert said.code == 0, said.stderr
         return Path("checkpoints", "last.ckpt").read_bytes()
+
+
+def nothing(at: Place) -> None:
+    """Neither to prepare nor to look at."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One bad input.
+
+    Args:
+        given: What is bad.
+        typed: What is typed after the command and its configuration.
+        says: Parts of the sentence that must be there: what was given, and what to do.
+        prepare: Changes the working folder.
+        then: Looks, after the run, at what is left.
+        handled: What becomes of it, where it is not refused.
+        command: fit, validate, test or predict.
+        config: The configuration; "" for none.
+    """
+
+    given: str
+    typed: str = ""
+    says: tuple[str, ...] = ()
+    prepare: Callable[[Place], object] = nothing
+    then: Callable[[Place], None] = nothing
+    handled: str = ""
+    command: str = "fit"
+    config: str = "tiny.yaml"
+
+    def run(self, at: Place) -> Said:
+        self.prepare(at)
+        config = [f"--config={self.config}"] if self.config else []
+        return run(*self.command.split(), *config, *shlex.split(self.typed))
+
+    def row(self, said: str) -> str:
+        """The case's row in the table: of the command, what is not `fit --config tiny.yaml`, or clip.yaml."""
+        command = "" if self.command == "fit" else self.command
+        config = "" if self.config in ("", "tiny.yaml", "clip.yaml") else f"--config={self.config}"
+        typed = " ".join(filter(None, (command, config, self.typed)))
+        given = ": ".join(filter(None, (self.given, typed and f"`{typed}`")))
+        return "| {} | {} |".format(given, said.replace("|", "\\|"))
+
+
+def together(*steps: Callable[[Place], object]) -> Callable[[Place], None]:
+    def prepare(at: Place) -> None:
+        for step in steps:
+            step(at)
+
+    return prepare
+
+
+def text(path: str, content: str | bytes) -> Callable[[Place], None]:
+    return lambda at: at.write(path, content)

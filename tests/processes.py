@@ -11,6 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from graft.callbacks import Checkpoints
+from graft.cli import main
 from tests.callbacks.diary import Diary, run
 from tests.callbacks.test_checkpoints import Disturb
 from tests.callbacks.test_guard import fit
@@ -59,5 +60,19 @@ def stop(folder: Path) -> None:
     (folder / f"stopped{torch.distributed.get_rank()}").touch()
 
 
+def experiments(folder: Path) -> None:
+    """Fit each of the experiments in a list; the scores at the end, the weights of each process, the checkpoint."""
+    os.chdir(folder)
+    rank = int(os.environ["RANK"])
+    ends = {}
+    for name, args in json.loads(Path("experiments.json").read_text()).items():
+        run = main(["fit", *args, "--trainer.devices=2", "--trainer.strategy=ddp"])
+        scores = {key: value.item() for key, value in run.trainer.callback_metrics.items() if key.startswith("val/")}
+        ends[name] = {"scores": scores, "checkpoint": str(run.trainer.checkpoint_callback.last_model_path)}
+        trained = {key: p.detach() for key, p in run.model.model.named_parameters() if p.requires_grad}
+        torch.save(trained, f"{name}.{rank}.pt")
+    Path(f"ends.{rank}.json").write_text(json.dumps(ends))
+
+
 if __name__ == "__main__":
-    {"train": train, "resume": resume, "stop": stop}[sys.argv[1]](Path(sys.argv[2]))
+    {"train": train, "resume": resume, "stop": stop, "experiments": experiments}[sys.argv[1]](Path(sys.argv[2]))

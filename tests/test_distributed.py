@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from tests.callbacks.diary import Diary, run
-from tests.e2e import BASE, CONFIGS, COUNTS, graft, tiny
+from tests.e2e import BASE, CONFIGS, COUNTS, graft, resolved, tiny
+from tests.test_configs import EXPERIMENTS
 
 MAIN = CONFIGS.parent / "main.py"
 SCORES = ("val/dice", "val/dice_set", "val/iou")
@@ -102,6 +103,38 @@ def test_two_processes_stop_together(tmp_path: Path) -> None:
     torchrun("stop", tmp_path)
     assert (tmp_path / "stopped0").exists()
     assert (tmp_path / "stopped1").exists()
+
+
+def test_every_classification_runs_on_two_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All in one pair of processes, which takes longer to start than to train; scored as by one process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAFT_CACHE", str(tmp_path / "cache"))
+    linear = ["--model.head=linear", "--adapt.train=[head]", "--adapt.where=[vision_model]"]
+    wanted = {name: files for name, files in EXPERIMENTS.items() if "clip_" in name}
+    assert len(wanted) > 12
+    args: dict[str, list[str]] = {}
+    for name, files in wanted.items():
+        files = [arg for path in files for arg in ("--config", str(path))]
+        small = tiny(resolved(capsys, "fit", *files), tmp_path / name)
+        args[Path(name).stem] = [*files, *small, "--pictures.count=0"]
+    args["linear"] = [*args["clip_folder"], *linear]
+    (tmp_path / "experiments.json").write_text(json.dumps(args))
+    torchrun("experiments", tmp_path)
+    ends, others = (json.loads((tmp_path / f"ends.{rank}.json").read_text()) for rank in (0, 1))
+    for name in args:
+        first, second = (torch.load(f"{name}.{rank}.pt") for rank in (0, 1))
+        assert all(torch.equal(first[key], second[key]) for key in {*first, *second}), name
+        ups = [weight for key, weight in first.items() if key.endswith("adapter.up")]
+        assert ups, name
+        assert all(up.any() for up in ups), name  # they started at zero
+        assert ("head.weight" in first) == (name == "linear")
+        assert ends[name]["scores"] == others[name]["scores"], name
+    for name in ("clip_digits", "clip_folder", "clip_food101", "linear"):
+        scores = ends[name]["scores"]
+        one = graft("validate", *args[name], "--ckpt_path", ends[name]["checkpoint"]).trainer.callback_metrics
+        assert scores == pytest.approx({key: one[key].item() for key in scores}, abs=1e-5), name
 
 
 def test_half_precision_trains(args: list[str]) -> None:

@@ -213,6 +213,16 @@ def test_missing_and_unreadable_images_are_named(root: Path) -> None:
         ready(root, "test")
 
 
+def test_a_file_is_there_by_whatever_path(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "pics/donut/below").mkdir()
+    paths = [Path("donut0.png"), Path("below/../donut1.png"), root / "pics/donut/donut2.png"]
+    monkeypatch.chdir(root / "pics/donut")
+    checks.check_files([Labelled(path.stem, path, 0) for path in paths])
+    for missing in (Path("gone.png"), Path("gone/a.png"), root / "gone/a.png"):
+        with pytest.raises(FileNotFoundError, match=f"^Not found: {missing}; put"):
+            checks.check_files([Labelled(path.stem, path, 0) for path in [*paths, missing]])
+
+
 def test_copies_in_a_published_split_are_warned_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = ready(root)
     train, test = data.samples["train"][0].image, data.samples["test"][0].image

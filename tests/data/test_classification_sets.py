@@ -3,6 +3,7 @@
 The images and lists are `tests.layouts`'; torchvision reads the same folders wherever it knows the set.
 """
 
+import gc
 import inspect
 import json
 import shutil
@@ -22,6 +23,8 @@ from torchvision.datasets import flowers102, utils
 from graft import data
 from graft.data.classification.base import ClassificationData
 from graft.data.classification.division import Division
+from graft.data.classification.published import label_folders
+from graft.data.files import keeping_all
 from graft.download import DownloadError
 from tests.layouts import LAYOUTS
 
@@ -419,6 +422,28 @@ def test_imagenet_whose_validation_images_lie_in_no_folders(tmp_path: Path) -> N
             folder.rmdir()
     with pytest.raises(FileNotFoundError, match="images/val holds no folders, but one for each class was expected"):
         SETS["ImageNet"](root).official()
+
+
+def test_imagenet_with_a_folder_that_is_no_class(tmp_path: Path) -> None:
+    root = make("ImageNet", tmp_path / "set")
+    (root / "images/val/n01443537").rename(root / "images/val/n99999999")
+    with pytest.raises(ValueError, match=r"images/val has n99999999, none of the 3 classes; get it again"):
+        SETS["ImageNet"](root).official()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_search_for_garbage_goes_on_after_long_lists(tmp_path: Path, enabled: bool) -> None:
+    if not enabled:
+        gc.disable()
+    try:
+        with pytest.raises(FileNotFoundError, match="does not exist"):
+            label_folders(tmp_path, ["none"], ["none"])
+        assert gc.isenabled() == enabled
+        with keeping_all():
+            assert not gc.isenabled()
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 def test_flowers_without_coops_names_have_torchvisions(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.random import Generator
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, RandomResizedCrop, Resize
 from torchvision.transforms.functional import resized_crop
 
+from graft.data.classification import crop as crops
 from graft.data.classification.crop import Crop, cut_centre
-from graft.data.classification.dataset import read_centre
+from graft.data.classification.dataset import ClassificationDataset, read_centre
+from graft.data.classification.division import Labelled
 from graft.data.images import Pixels, read_image
 
 BICUBIC = InterpolationMode.BICUBIC
@@ -111,3 +114,105 @@ def test_cuts_are_spread_as_torchvisions(width: int, height: int, scale: float) 
 def test_bad_scale(scale: float) -> None:
     with pytest.raises(ValueError, match=rf"scale is {scale}, but must be above 0 and at most 1\."):
         Crop(scale)
+
+
+def exif(orientation: int) -> Image.Exif:
+    found = Image.Exif()
+    found[0x0112] = orientation
+    return found
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes (height, width, 3) in which cuts have their images decoded."""
+    shapes: list[tuple[int, ...]] = []
+
+    def read(path: Path, least: int | None = None) -> Pixels:
+        shapes.append((image := read_image(path, least)).shape)
+        return image
+
+    monkeypatch.setattr(crops, "read_image", read)
+    return shapes
+
+
+def both(crop: Crop, path: Path, side: int, seed: int) -> tuple[Pixels, Pixels]:
+    """The square from the file, and from the whole image; both have drawn the same numbers."""
+    ours, theirs = np.random.default_rng(seed), np.random.default_rng(seed)
+    squares = crop.read(path, side, ours), crop(read_image(path), side, theirs)
+    assert ours.bit_generator.state == theirs.bit_generator.state
+    return squares
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("size", "suffix"), [((61, 47), ".jpg"), ((331, 257), ".png"), ((331, 257), ".tif")])
+def test_small_and_other_files_are_cut_bit_for_bit(
+    tmp_path: Path, size: tuple[int, int], suffix: str, orientation: int
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(noise(*size)).save(path, exif=exif(orientation))
+    for seed in range(8):
+        found, expected = both(Crop(), path, 12, seed)
+        assert (found == expected).all()
+
+
+@pytest.mark.parametrize("size", [(2000, 1500), (2003, 1497)])
+def test_a_large_jpeg_is_cut_from_a_small_one(
+    tmp_path: Path, decoded: list[tuple[int, ...]], size: tuple[int, int]
+) -> None:
+    path = tmp_path / "large.jpg"
+    smooth(*size).save(path, quality=90)
+    scales = set()
+    for seed in range(15):
+        found, expected = both(Crop(), path, 160, seed)
+        cut = Crop().cut(*size, np.random.default_rng(seed))
+        scales.add(scale := round(size[0] / decoded[-1][1]))
+        assert min(cut[2:]) / scale >= 2 * 160
+        assert min(cut[2:]) / (2 * scale) <= 2 * 160
+        assert np.abs(found.astype(int) - expected).mean() < 1  # of 255
+    assert scales == {1, 2, 4}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(896, 600), (901, 603)])
+def test_a_cut_shows_the_same_place_however_the_jpeg_is_turned(
+    tmp_path: Path, decoded: list[tuple[int, ...]], size: tuple[int, int], orientation: int
+) -> None:
+    across, down = np.meshgrid(*(np.linspace(0, 255, side) for side in size))
+    ramps = np.stack([across, down, 255 - across], axis=2).astype(np.uint8)  # a colour for each place
+    Image.fromarray(ramps).save(tmp_path / "a.jpg", quality=95, subsampling=0, exif=exif(orientation))
+    for seed in range(15):
+        found, expected = both(Crop(), tmp_path / "a.jpg", 16, seed)
+        assert np.abs(found.astype(int) - expected).mean() < (1 if size == (896, 600) else 3)  # 8 pixels differ by 3
+    assert {round(size[1] / min(shape[:2])) for shape in decoded} == {4, 8}
+
+
+class Darker(Crop):
+    """A user's own augmentation of the whole image."""
+
+    def __call__(self, image: Pixels, side: int, rng: Generator) -> Pixels:
+        assert image.shape == (640, 896, 3)
+        return super().__call__(image // 2, side, rng)
+
+
+class LeftHalf(Crop):
+    """A user's own choice of the part."""
+
+    def cut(self, width: int, height: int, rng: Generator) -> tuple[int, int, int, int]:
+        return 0, 0, width // 2, height
+
+
+def test_a_subclass_is_given_what_it_expects(tmp_path: Path, decoded: list[tuple[int, ...]]) -> None:
+    path = tmp_path / "a.jpg"
+    smooth(896, 640).save(path)
+    found, expected = both(Darker(), path, 16, 0)
+    assert (found == expected).all()
+    item = ClassificationDataset([Labelled("a", path, 0)], 16, Darker())[0, 0]
+    rng = np.random.default_rng((0, 0, 0))
+    assert (item["image"].numpy() == Darker()(read_image(path), 16, rng).transpose(2, 0, 1)).all()
+    assert set(decoded) == {(640, 896, 3)}
+    found, expected = both(LeftHalf(), path, 16, 0)
+    assert np.abs(found.astype(int) - expected).mean() < 1
+    assert decoded[-1] == (80, 112, 3)
+    decoded.clear()
+    ClassificationDataset([Labelled("a", path, 0)], 16, LeftHalf())[0, 0]
+    assert decoded == [(80, 112, 3)]

@@ -1,12 +1,13 @@
 """Every kind of file gives RGB, or class indices, or one sentence."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from graft.data.images import read_image, read_mask
+from graft.data.images import jpeg_size, read_image, read_mask
 
 RGB = (204, 102, 51)  # in the palette of web colours
 
@@ -57,6 +58,21 @@ def test_exif_turns_image_and_mask(tmp_path: Path) -> None:
         assert np.argwhere(read).tolist() == [[4, 1]]
 
 
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+@pytest.mark.parametrize(("mode", "suffix"), [("RGB", ".jpg"), ("L", ".jpg"), ("CMYK", ".jpg"), ("RGB", ".png")])
+def test_a_jpegs_size_is_known_before_it_is_decoded(
+    tmp_path: Path, mode: str, suffix: str, orientation: int | None
+) -> None:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    path = save(Image.new(mode, (20, 12)), tmp_path / f"a{suffix}", exif=exif)
+    height, width, _ = read_image(path).shape
+    assert jpeg_size(path) == ((width, height) if suffix == ".jpg" else None)
+    path = path.rename(tmp_path / "a.bmp")  # the content counts
+    assert jpeg_size(path) == ((width, height) if suffix == ".jpg" else None)
+
+
 @pytest.mark.parametrize(
     ("content", "word"), [(b"", "cannot identify"), (b"no image", "cannot identify"), (None, "truncated")]
 )
@@ -68,18 +84,25 @@ def test_broken_file_is_named(tmp_path: Path, content: bytes | None, word: str) 
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"bröken.jpg cannot be read as an image.*{word}"):
         read_image(path)
+    if word != "truncated":  # which its header does not show
+        with pytest.raises(ValueError, match=f"bröken.jpg cannot be read as an image.*{word}"):
+            jpeg_size(path)
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [read_image, jpeg_size])
+def test_missing_file_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.png does not exist"):
-        read_image(tmp_path / "gone.png")
+        read(tmp_path / "gone.png")
 
 
+@pytest.mark.parametrize("read", [read_image, jpeg_size])
 @pytest.mark.parametrize("limit", [99, 40])  # Pillow warns above its limit, and refuses above its double
-def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+def test_too_many_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, read: Callable[[Path], object]
+) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(ValueError, match=f"more than the {limit} pixels"):
-        read_image(save(Image.new("L", (10, 10)), tmp_path / "a.png"))
+        read(save(Image.new("L", (10, 10)), tmp_path / "a.jpg"))
 
 
 def test_fractions_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning import LightningDataModule
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
@@ -14,8 +15,9 @@ from graft.adapters import LoRA, SerialLoRA, inject, merge
 from graft.backbones import build_clip
 from graft.backbones.clip import spelling
 from graft.callbacks import Adapt
+from graft.data import FolderClassification, FolderSegmentation
 from graft.download import DownloadError
-from graft.modules import ClipClassification
+from graft.modules import ClipClassification, SamSegmentation
 from graft.modules.class_scores import ClassScores
 
 NAMES = ["crested gecko", "tabby", "Łódź by night"]
@@ -166,6 +168,22 @@ def test_a_learned_scale_stays_below_100() -> None:
 def test_novel_classes_need_text() -> None:
     with pytest.raises(ValueError, match="A linear head knows no novel classes"):
         ClipClassification("tiny", head="linear").tell_apart([NAMES, ["other"]], TEMPLATE)
+
+
+def test_a_linear_head_keeps_its_classes() -> None:
+    module = told(head="linear")
+    module.tell_apart([NAMES], "another {}.")
+    with pytest.raises(ValueError, match=r"knows 3 classes, 'crested gecko' as number 0, but the data have 3, 'tabby'"):
+        module.tell_apart([NAMES[1:] + NAMES[:1]], TEMPLATE)  # in another order
+
+
+def test_data_of_another_task_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ClipClassification learns from ClassificationData, but FolderSegmentation"):
+        ClipClassification("tiny").meet(FolderSegmentation(tmp_path))
+    with pytest.raises(ValueError, match="SamSegmentation learns from SegmentationData, but FolderClassification"):
+        SamSegmentation("tiny", 64).meet(FolderClassification(tmp_path))
+    ClipClassification("tiny").meet(FolderClassification(tmp_path))
+    ClipClassification("tiny").meet(LightningDataModule())  # a stranger's may give what is needed
 
 
 def test_scores_are_those_of_others() -> None:

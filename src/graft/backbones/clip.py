@@ -9,6 +9,7 @@ from graft.download import DownloadError
 
 SEED = 0  # random weights are a function of the name, so that what is frozen needs no saving
 KINDS = ("clip", "siglip")
+WHOLE = "a folder into which `save_pretrained` has written both model and tokenizer"
 
 
 def build_clip(name: str) -> tuple[Any, Any]:
@@ -21,29 +22,48 @@ def build_clip(name: str) -> tuple[Any, Any]:
             `save_pretrained` has written, of model and tokenizer; or tiny (random, for tests and demos).
 
     Raises:
-        TypeError: The folder or the hub's model is no CLIP and no SigLIP.
-        DownloadError: There is no such folder, and the hub has no such model or cannot be reached.
+        ValueError: The folder or the hub's model is no CLIP and no SigLIP, or not all of one.
+        DownloadError: There is no such folder, it cannot be read, or the hub has no such model or cannot be reached.
     """
     if name == "tiny":
         return tiny()
     from transformers import AutoConfig, AutoModel, AutoTokenizer  # here: whoever builds a SAM need not wait for it
 
-    try:
-        kind = AutoConfig.from_pretrained(name).model_type
-        if kind not in KINDS:
-            raise TypeError(f"{name} is a {kind}, but CLIP classification takes one of {', '.join(KINDS)}.")
-        # weights in half precision would give NaN after a step: autocast halves what may be halved
-        model = AutoModel.from_pretrained(name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        where = "is a folder without model or tokenizer" if Path(name).is_dir() else "is no folder here, nor on the hub"
-        raise DownloadError(
-            f"{name} {where}, or the hub cannot be reached: give model.backbone the name of a CLIP or SigLIP on the "
-            "hub, or a folder into which `save_pretrained` has written both model and tokenizer."
-        ) from error
+    kind = read(AutoConfig, name).model_type
+    if kind not in KINDS:
+        raise ValueError(f"{name} is a {kind}, but CLIP classification takes one of {', '.join(KINDS)}; give another.")
+    # weights in half precision would give NaN after a step: autocast halves what may be halved
+    told = {"dtype": torch.float32, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, report = read(AutoModel, name, **told)
+    if missing := sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}):
+        raise ValueError(
+            f"The weights in {name} lack {len(missing)} tensors of its {kind}, such as {missing[0]}, which would be "
+            f"random; give {WHOLE}."
+        )
+    tokenizer = read(AutoTokenizer, name)
+    if tokenizer("a")["input_ids"] == tokenizer("b")["input_ids"]:  # what is made where its files are missing
+        raise ValueError(f"{name} holds no tokenizer; give {WHOLE}.")
     model.name = name
     model.eval()
     return model, tokenizer
+
+
+def read(kind: Any, name: str, **options: Any) -> Any:
+    """What a class of transformers reads from a folder, or fetches from the hub.
+
+    Raises:
+        DownloadError: It cannot.
+    """
+    try:
+        return kind.from_pretrained(name, **options)
+    except Exception as error:  # the network, the disk; a damaged file can raise anything
+        where = "is a folder without model or tokenizer, or with damaged files"
+        if not Path(name).is_dir():
+            where = "is no folder here, nor on the hub, or the hub cannot be reached"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+        raise DownloadError(
+            f"{name} {where} ({reason}): give model.backbone the name of a CLIP or SigLIP on the hub, or {WHOLE}."
+        ) from error
 
 
 def tiny() -> tuple[Any, Any]:

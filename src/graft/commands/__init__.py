@@ -1,4 +1,4 @@
-"""What is not training: each command is a function, its options are the function's, `main.py COMMAND --help` shows it."""
+"""What is not training: each command is a function whose options are its own; `main.py COMMAND --help` shows them."""
 
 from graft.commands.methods import methods
 

@@ -1,7 +1,9 @@
 """Find images in a folder, name them where they are many, and write a folder of them."""
 
+import gc
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -19,15 +21,29 @@ def list_images(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"The folder {folder} does not exist; create it and put images into it ({_kinds()}).")
     images: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+    named = sorted((path.name, path) for path in folder.iterdir())  # a million paths are slow to compare
+    for name, path in named:
+        stem, dot, suffix = name.rpartition(".")
+        if f"{dot}{suffix.lower()}" not in SUFFIXES or name.startswith("."):
             continue
-        if path.stem in images:
-            raise ValueError(f"{images[path.stem]} and {path.name} differ only in the extension; rename or remove one.")
-        images[path.stem] = path
+        if stem in images:
+            raise ValueError(f"{images[stem]} and {name} differ only in the extension; rename or remove one.")
+        images[stem] = path
     if not images:
         raise FileNotFoundError(f"The folder {folder} holds no images; put some into it ({_kinds()}).")
     return images
+
+
+@contextmanager
+def keeping_all() -> Iterator[None]:
+    """Spare Python its search for garbage, whose passes over millions of objects take longer than to make them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def write_once(root: Path, write: Callable[[Path], None]) -> None:

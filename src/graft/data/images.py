@@ -2,11 +2,14 @@
 
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 Pixels = NDArray[np.uint8]
 
@@ -26,13 +29,28 @@ def read_image(path: Path, least: int | None = None) -> Pixels:
         FileNotFoundError: There is no such file.
         ValueError: The file is not a whole image, is too large, or has numbers of unknown range.
     """
-    image = _open(path, least)
+    image = _load(path, least)
     if _is_deep(image):
         grey = _deep_values(image, path)
         return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
     if "transparency" in image.info:  # Pillow wants palettes with transparency to go through RGBA
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))  # a copy, since Pillow's own memory is read-only, which torch warns of
+
+
+def jpeg_size(path: Path) -> tuple[int, int] | None:
+    """Width and height in pixels of a JPEG, turned as its EXIF says, without decoding it; None for any other image.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no image, or too large a one.
+    """
+    with _opened(path) as image:
+        if not isinstance(image, JpegImageFile):
+            return None
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation) in {5, 6, 7, 8}  # by a quarter
+        return (height, width) if turned else (width, height)
 
 
 def read_mask(path: Path, num_classes: int) -> Pixels:
@@ -52,7 +70,7 @@ def read_mask(path: Path, num_classes: int) -> Pixels:
         FileNotFoundError: There is no such file.
         ValueError: The file is not a whole image, or not a mask of `num_classes` classes.
     """
-    image = _open(path)
+    image = _load(path)
     lossy = path.suffix.lower() in {".jpg", ".jpeg"}
     if num_classes > 1:
         return _read_indices(image, path, num_classes, lossy)
@@ -79,17 +97,24 @@ def _read_indices(image: Image.Image, path: Path, num_classes: int, lossy: bool)
     return values.astype(np.uint8)
 
 
-def _open(path: Path, least: int | None = None) -> Image.Image:
+def _load(path: Path, least: int | None = None) -> Image.Image:
+    with _opened(path) as image:
+        if least is not None:
+            image.draft(None, (least, least))  # does nothing but to JPEGs
+        image.load()
+        return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image's file, not decoded yet; whatever Pillow stumbles on within becomes a sentence."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; check the name and the folder.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                if least is not None:
-                    image.draft(None, (least, least))  # does nothing but to JPEGs
-                image.load()
-                return ImageOps.exif_transpose(image)
+                yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{path} has more than the {Image.MAX_IMAGE_PIXELS} pixels that are read at most; scale it down or tile it."

@@ -105,6 +105,7 @@ class AdaptedModule(LightningModule):
         if self._trainer is None and not spec(self.model):  # `load_from_checkpoint`, where no callback has injected
             restore(self.model, saved["adapters"])
         refuse_another(saved, self.backbone, self.model)
+        make_room(self.model, {name.removeprefix("model."): t for name, t in checkpoint["state_dict"].items()})
         if self._trainer is not None and self._trainer.training:
             refuse_other_parts(saved, self.model)
             refuse_other_groups(checkpoint, parameter_groups(self.model, self.rules))
@@ -114,7 +115,6 @@ class AdaptedModule(LightningModule):
             raise ValueError(
                 f"This checkpoint was trained on other weights of {self.backbone} than those loaded here{OWN}"
             )
-        make_room(self.model, {name.removeprefix("model."): t for name, t in checkpoint["state_dict"].items()})
         check_tensors(self.state_dict(), checkpoint["state_dict"], {f"model.{name}" for name in saved["trained"]})
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:

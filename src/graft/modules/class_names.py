@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class ClassNames:
@@ -43,6 +43,14 @@ class ClassNames:
         padding, kept = ("max_length", ["input_ids"]) if siglip else (True, ["input_ids", "attention_mask"])
         tokens = self.tokenizer(texts, padding=padding, truncation=True, max_length=most, return_tensors="pt")
         return {name: tokens[name].to(self.clip.device) for name in kept}
+
+    def layer(self, names: Sequence[str]) -> nn.Linear:
+        """A linear layer, from an image's unit vector to logits, that starts as the names say."""
+        with torch.no_grad():
+            weight = self.clip.logit_scale.exp() * self(names)
+        layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
+        layer.load_state_dict({"weight": weight, "bias": weight.new_zeros(len(weight))})
+        return layer
 
     def __call__(self, names: Sequence[str]) -> Tensor:
         """(classes, d), with a gradient where the text tower is trained and gradients are computed."""

@@ -12,6 +12,7 @@ from graft.backbones import Sam, build_sam
 from graft.losses import SegmentationLoss
 from graft.modules.adapted import AdaptedModule, adamw
 from graft.modules.masks import original_masks
+from graft.modules.misfits import refuse_other_data
 from graft.modules.scores import SegmentationScores
 
 Batch = dict[str, Any]
@@ -33,6 +34,8 @@ class SamSegmentation(AdaptedModule):
         lr_scheduler: Stepped after every optimizer step. null: a linear warm-up, then a cosine down to zero.
         warmup: Share of the steps that warm up, where lr_scheduler is null.
     """
+
+    learns_from = "SegmentationData"
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class SamSegmentation(AdaptedModule):
 
     def meet(self, data: Any) -> None:
         """Name the scores' classes as the data set does."""
+        refuse_other_data(type(self), type(data))
         self.scores.classes = getattr(data, "classes", self.scores.classes)
 
     def on_validation_epoch_start(self) -> None:

@@ -8,13 +8,13 @@ from typing import Any, Literal
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
+from graft.cache import cache_dir
 from graft.data.base import ImageData
 from graft.data.batch import collate
 from graft.data.classification.checks import check_files, check_splits
 from graft.data.classification.crop import STANDARD_CROP, Crop
 from graft.data.classification.dataset import ClassificationDataset, UnlabelledDataset
 from graft.data.classification.division import Division, Labelled, choose_shots, halves, hold_out, read_division
-from graft.download import cache_dir
 
 __all__ = ["ClassificationData", "Division", "Labelled"]
 
@@ -97,10 +97,11 @@ class ClassificationData(ImageData):
         used = self.division = self._published()
         if self.shots is not None:
             used = choose_shots(used, self.shots, self.seed, self.root)
-        check_splits(used, self.published)
         base, novel = halves(used)
-        if self.half != "all" and not novel.names:
-            raise ValueError(f"classes is {self.half}, but one class has no halves; leave the option out.")
+        if self.half != "all" and len(novel.names) < 2:
+            many = "one class has" if len(used.names) == 1 else f"{len(used.names)} classes have"
+            raise ValueError(f"classes is {self.half}, but {many} no halves of two or more; leave the option out.")
+        check_splits(used, self.published)
         used = {"all": used, "base": base, "novel": novel}[self.half]
         self.samples = dict(used.splits)
         self.names, self.novel_names = _words(used.names), []

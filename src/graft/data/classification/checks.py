@@ -1,5 +1,6 @@
 """Look at labelled images before training, rather than fail after an hour of it."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,12 +28,12 @@ def check_splits(division: Division, published: bool) -> None:
     trained = {sample.label for sample in division.splits["train"]}
     if rest := [name for label, name in enumerate(division.names) if label not in trained]:
         raise ValueError(f"{division.origin} has no training images of {name_some(rest)}; add some of each class.")
-    owner: dict[Path, str] = {}
+    owner: dict[str, str] = {}
     for split, samples in division.splits.items():
         for sample in samples:
-            if owner.setdefault(sample.image, split) != split:
+            if owner.setdefault(image := str(sample.image), split) != split:  # paths are slow to hash
                 raise ValueError(
-                    f"{sample.image} is in both {owner[sample.image]} and {split} of {division.origin}, but an image "
+                    f"{image} is in both {owner[image]} and {split} of {division.origin}, but an image "
                     "may be in one split only; remove it from one."
                 )
     if len(owner) > MOST:
@@ -53,8 +54,9 @@ def check_files(samples: Sequence[Labelled], most: int = 32) -> None:
         FileNotFoundError: Images are missing; they are named.
         ValueError: An image cannot be read.
     """
-    there = {folder: _files(folder) for folder in {sample.image.parent for sample in samples}}
-    missing = [str(s.image) for s in samples if s.image.name not in there[s.image.parent] and not s.image.is_file()]
+    images = [str(sample.image) for sample in samples]  # as text, since a million paths are slow to hash
+    there = set().union(*map(_files, {image[: image.rfind(os.sep) + 1] for image in images}))
+    missing = [image for image in images if image not in there and not Path(image).is_file()]
     if missing:
         raise FileNotFoundError(f"Not found: {name_some(missing)}; put each there, or take it out of the data set.")
     count = min(most, len(samples))
@@ -62,6 +64,6 @@ def check_files(samples: Sequence[Labelled], most: int = 32) -> None:
         read_image(samples[position * len(samples) // count].image, least=1)
 
 
-def _files(folder: Path) -> set[str]:
-    """Names in a folder: far cheaper than to ask for a million files one by one."""
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+def _files(folder: str) -> set[str]:
+    """What is in a folder: far cheaper than to ask for a million files one by one."""
+    return {entry.path for entry in os.scandir(folder)} if folder and Path(folder).is_dir() else set()

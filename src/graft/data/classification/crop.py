@@ -1,15 +1,19 @@
 """Cut squares from images: at random to train on, from the middle to evaluate."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from graft.data.images import Pixels
+from graft.data.images import Pixels, jpeg_size, read_image
 
 RATIO = (3 / 4, 4 / 3)  # width to height of a random cut
 ATTEMPTS = 10
+
+Cut = tuple[int, int, int, int]
+"""Left, top, width and height of a rectangle, in pixels."""
 
 
 class Crop:
@@ -34,13 +38,26 @@ class Crop:
 
     def __call__(self, image: Pixels, side: int, rng: Generator) -> Pixels:
         """A square (side, side, 3) from an image, uint8 RGB (height, width, 3); all chance comes from `rng`."""
-        left, top, width, height = self.cut(image.shape[1], image.shape[0], rng)
-        part = Image.fromarray(image[top : top + height, left : left + width])
-        square = np.asarray(part.resize((side, side), Image.Resampling.BICUBIC))
+        return self._mirror(scale_cut(image, self.cut(image.shape[1], image.shape[0], rng), side), rng)
+
+    def read(self, path: Path, side: int, rng: Generator) -> Pixels:
+        """The same from an image's file.
+
+        A JPEG is decoded at a half, a quarter or an eighth of its size where its cut keeps twice what is needed.
+        """
+        ours = type(self).__call__ is Crop.__call__  # a subclass's own is given the whole image
+        if not ours or (size := jpeg_size(path)) is None:
+            return self(read_image(path), side, rng)
+        cut = self.cut(*size, rng)
+        image = read_image(path, least=math.ceil(2 * side * min(size) / min(cut[2:])))
+        scale = 2 ** math.ceil(math.log2(size[0] / image.shape[1]))  # sides that cannot be halved are rounded up
+        return self._mirror(scale_cut(image, cut, side, scale), rng)
+
+    def _mirror(self, square: Pixels, rng: Generator) -> Pixels:
         return square[:, ::-1] if self.flip and rng.random() < 0.5 else square
 
-    def cut(self, width: int, height: int, rng: Generator) -> tuple[int, int, int, int]:
-        """Left, top, width and height, in pixels, of a random rectangle in an image."""
+    def cut(self, width: int, height: int, rng: Generator) -> Cut:
+        """A random rectangle in an image."""
         for _ in range(ATTEMPTS):
             area = width * height * rng.uniform(self.scale, 1)
             ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
@@ -56,6 +73,22 @@ STANDARD_CROP = Crop()
 
 GENTLE_CROP = Crop(scale=0.7, flip=False)
 """For what a mirror or a close-up would make another thing, such as digits."""
+
+
+def scale_cut(image: Pixels, cut: Cut, side: int, scale: int = 1) -> Pixels:
+    """The square (side, side, 3) that a rectangle of an image is scaled to, by bicubic interpolation with antialiasing.
+
+    Args:
+        image: The image (height, width, 3).
+        cut: The rectangle, in the pixels of the image at full size.
+        side: Side of the square, in pixels.
+        scale: How many times smaller than in full `image` is.
+    """
+    left, top, right, bottom = (edge / scale for edge in (cut[0], cut[1], cut[0] + cut[2], cut[1] + cut[3]))
+    x, y = int(left), int(top)
+    part = Image.fromarray(image[y : math.ceil(bottom), x : math.ceil(right)])  # what lies around it has no influence
+    box = (left - x, top - y, right - x, bottom - y)
+    return np.asarray(part.resize((side, side), Image.Resampling.BICUBIC, box))
 
 
 def cut_centre(image: Pixels, side: int) -> Pixels:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from graft.data.files import keeping_all
 from graft.data.splits import SHARES
 from graft.data.table import read_text
 
@@ -73,6 +74,7 @@ def read_division(path: Path, images: Path) -> Division:
     return Division([names[label] for label in range(len(names))], splits, f"CoOp's {path.name}")
 
 
+@keeping_all()
 def hold_out(division: Division, root: Path) -> Division:
     """Move a tenth of the training images, picked by the hash of their paths below `root`, to an empty "val"."""
     if division.splits["val"]:
@@ -115,13 +117,15 @@ def choose_shots(division: Division, shots: int, seed: int, root: Path) -> Divis
     return replace(division, splits=splits)
 
 
+@keeping_all()
 def halves(division: Division) -> tuple[Division, Division]:
     """The first half of the classes in the order of labels (the larger one of an odd number) and the rest, from 0."""
     middle = -(-len(division.names) // 2)
     parts = []
     for labels in (range(middle), range(middle, len(division.names))):
+        first = labels.start
         splits = {
-            split: [replace(sample, label=sample.label - labels.start) for sample in part if sample.label in labels]
+            split: [Labelled(s.name, s.image, s.label - first) for s in part if s.label in labels]
             for split, part in division.splits.items()
         }
         parts.append(replace(division, names=division.names[labels.start : labels.stop], splits=splits))

@@ -4,11 +4,9 @@ Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 20
 non-commercial research and education, after registration; cite the paper.
 """
 
-from pathlib import Path
-
 from graft.data.classification.base import ClassificationData
-from graft.data.classification.division import Division, Labelled
-from graft.data.classification.published import class_folders, images_in, label_images, read_columns, require
+from graft.data.classification.division import Division
+from graft.data.classification.published import class_folders, label_folders, read_columns, require
 from graft.data.files import name_some
 
 FILES = ("images/train", "images/val", "classnames.txt")
@@ -39,13 +37,10 @@ class ImageNet(ClassificationData):
         if nameless := [synset for synset in synsets if synset not in words]:
             raise ValueError(f"{self.root / 'classnames.txt'} has no name for {name_some(nameless)}; get it again.")
         splits = {
-            "train": self._read(images / "train", synsets),
+            "train": label_folders(images / "train", synsets, synsets),
             "val": [],
-            "test": self._read(images / "val", synsets),
+            "test": label_folders(images / "val", class_folders(images / "val"), synsets),
         }
         return Division(
             [words[synset] for synset in synsets], splits, "the official split (its validation images to test)"
         )
-
-    def _read(self, folder: Path, synsets: list[str]) -> list[Labelled]:
-        return label_images(folder, images_in(folder, class_folders(folder)), synsets, folder)

@@ -8,11 +8,12 @@ from typing import Any
 
 from filelock import FileLock
 
+from graft.cache import cache_dir
 from graft.data.classification.base import ClassificationData
 from graft.data.classification.division import Division, Labelled
-from graft.data.files import list_images
+from graft.data.files import keeping_all, list_images, name_some
 from graft.data.table import read_text
-from graft.download import DownloadError, cache_dir
+from graft.download import DownloadError
 
 OR_FETCH = "or leave root out to have it fetched"
 
@@ -110,15 +111,20 @@ def class_folders(images: Path) -> list[str]:
     return found
 
 
-def images_in(images: Path, folders: Sequence[str]) -> list[tuple[str, str]]:
-    """All images of folders, as rows for `label_images`, in the order of their names."""
-    return [(f"{name}/{path.name}", name) for name in folders for path in list_images(images / name).values()]
+@keeping_all()
+def label_folders(images: Path, folders: Sequence[str], classes: Sequence[str]) -> list[Labelled]:
+    """All images of folders, which are called as their classes, with their labels, in the order of their names."""
+    labels = {name: label for label, name in enumerate(classes)}
+    if strange := [name for name in folders if name not in labels]:
+        raise ValueError(f"{images} has {name_some(strange)}, none of the {len(classes)} classes; get it again.")
+    found = [(labels[folder], list_images(images / folder)) for folder in folders]
+    return [Labelled(name, path, label) for label, files in found for name, path in files.items()]
 
 
 def folders_division(images: Path, left_out: Collection[str], renamed: Mapping[str, str]) -> Division:
     """A set without a split of its own: its folders are its classes, but for some, and some are renamed."""
     folders = [name for name in class_folders(images) if name not in left_out]
-    samples = label_images(images, images_in(images, folders), folders, images)
+    samples = label_folders(images, folders, folders)
     names = [renamed.get(name, name) for name in folders]
     return Division(names, divide_by_hash(samples, images), "a division 50 : 20 : 30 by hash (none is official)")
 
