@@ -4,7 +4,7 @@
 
 Writes generated JPEGs (noise with a photograph's spectrum) to a temporary folder, and prints a Markdown table. A round
 measures everything in turn; the table has the medians. The step is forward and backward through the image tower with
-Serial LoRA, r = 8, and random weights, on the CPU with all its threads; the loader then has the CPU for itself. A faster
+Serial LoRA, r = 8, and random weights, on the CPU with all its threads; the loader has the CPU for itself. A faster
 device wants as many workers as its images a second are times those of one worker.
 """
 
