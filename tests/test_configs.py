@@ -17,6 +17,7 @@ UNDER = {"clip_digits.yaml": CONFIGS / "clip_food101.yaml"}
 EXPERIMENTS = {
     str(path.relative_to(CONFIGS)): [path] if path.parent == CONFIGS else [UNDER.get(path.name, BASE), path]
     for path in sorted(CONFIGS.rglob("*.yaml"))
+    if path.parent.name != "methods"  # test_method_configs.py
 }
 """By name, the files of each experiment in the order they are given."""
 
@@ -44,14 +45,17 @@ def same(said: Any, found: Any) -> bool:
     return type(said) is type(found) and said == found
 
 
-def test_what_a_file_says_is_what_runs(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    config = resolved(capsys, "fit", *files)
-    for path, said in leaves(yaml.safe_load(Path(files[-1]).read_text())).items():
+def all_that_a_file_says_is_in(config: dict[str, Any], file: Path) -> None:
+    for path, said in leaves(yaml.safe_load(file.read_text())).items():
         found = config
         for name in path:
             assert name in found, f"{'.'.join(path)} was dropped"
             found = found[name]
         assert same(said, found), f"{'.'.join(path)} is {found!r}, but the file says {said!r}"
+
+
+def test_what_a_file_says_is_what_runs(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    all_that_a_file_says_is_in(resolved(capsys, "fit", *files), Path(files[-1]))
 
 
 def test_an_experiment_runs_from_fit_to_predict_and_resumes(

@@ -143,7 +143,7 @@ def test_a_prototype_stays_a_prototype(kind):
     first, second = prototype.on(weight), prototype.on(weight)
     assert not list(prototype.parameters())
     assert not {id(p) for p in first.parameters()} & {id(p) for p in second.parameters()}
-    assert prototype.options()["rank"] == 2
+    assert prototype.options().get("rank", 2) == 2  # not every method has one
     assert kind(**prototype.options()).options() == prototype.options()
 
 
@@ -162,13 +162,13 @@ def test_a_rank_that_does_not_fit_is_refused_and_nothing_is_changed(kind):
     before = network.call(network.model)
     refusal = None
     try:
-        inject(network.model, make(kind, rank=33))
+        inject(network.model, make(kind, rank=36))
     except ValueError as error:
         refusal = str(error)
     if refusal is None:  # a method that can
         assert torch.allclose(network.call(network.model), before)
     else:
-        assert re.search(r"^blocks\.0.*rank 33 (is larger than|does not divide)", refusal)
+        assert re.search(r"^blocks\.0.*rank 36 (is larger than|does not divide)", refusal)
         assert not spec(network.model)
         assert all(parameter.requires_grad for parameter in network.model.parameters())
 
@@ -187,6 +187,7 @@ def test_compiles_without_a_graph_break(kind):
     inject(block, make(kind, rank=4))
     shake(block)
     x = torch.randn(1, 4, 4, 32)
+    torch.compiler.reset()  # every method compiles the same block's forward
     compiled = torch.compile(block, backend="eager", fullgraph=True)
     assert torch.allclose(compiled(x), block(x), atol=1e-6)
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from graft.adapters.anatomy import TARGETS, Block, Projection, blocks
 from graft.adapters.base import Adapter, InputAdapter
+from graft.adapters.bases import held
 from graft.adapters.linear import AdaptedLinear, Fused, FusedLowRank
 from graft.adapters.low_rank import LowRankAdapter
 
@@ -49,10 +50,9 @@ def inject(
     targets = adapter.targets if targets is None else targets
     check_targets(adapter, targets)
     check_prefixes(model, where)
-    adapter = copy.deepcopy(adapter)  # what its copies share is this model's alone
-    found = tqdm(
-        list(blocks(model, where)), "adapting", delay=3, leave=False, disable=None
-    )  # singular values take time
+    adapter = copy.deepcopy(adapter)
+    adapter.shared = held(model)  # what its copies share is this model's alone
+    found = tqdm(list(blocks(model, where)), "adapting", delay=3, leave=False, disable=None)  # an SVD takes a while
     sites = [site for block in found for site in plan(block, adapter, targets)]
     if not sites:
         place = "the model" if where is None else " or ".join(where)

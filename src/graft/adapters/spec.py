@@ -31,11 +31,25 @@ def method(adapter: Adapter) -> str:
 
 def restore(model: nn.Module, entries: list[dict[str, Any]]) -> None:
     """Inject what `spec` described. Only classes that are imported already are used: a file imports nothing."""
+    known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in subclasses(Adapter)}  # type: ignore[type-abstract]
+    wanted: dict[tuple[str, str], dict[str, Any]] = {}  # by block and method: the options of each target
     for entry in entries:
-        known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in subclasses(Adapter)}  # type: ignore[type-abstract]
         if entry["method"] not in known:
             raise ValueError(f"The adapter {entry['method']} is unknown here; import the module that defines it first.")
-        inject(model, known[entry["method"]](**entry["options"]), entry["targets"], entry["where"])
+        for block in entry["where"]:
+            options = wanted.setdefault((block, entry["method"]), {})
+            options |= dict.fromkeys(entry["targets"], entry["options"])
+    alike: dict[str, list[str]] = {}
+    for (block, name), options in wanted.items():
+        first = next(iter(options.values()))
+        alike.setdefault(json.dumps([name, first, list(options)]), []).append(block)
+    for key, where in alike.items():
+        name, first, targets = json.loads(key)
+        inject(model, known[name](**first), targets, where)
+    for place in places(model):  # a block whose adapters were cut to sizes of their own
+        options = wanted[place.block, method(place.adapter)][place.targets[0]]
+        if place.adapter.options() != options:
+            place.replace(type(place.adapter)(**options).on(place.weight).train(place.adapter.training))
 
 
 def subclasses(kind: type[Adapter]) -> set[type[Adapter]]:

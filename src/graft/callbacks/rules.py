@@ -30,6 +30,7 @@ class FollowRules(Callback):
         model = backbone(pl_module)
         for rule in self.rules:
             rule.with_optimizer(trainer.optimizers[0])
+            rule.with_trainer(trainer.estimated_stepping_batches)
             if trainer.global_step == 0:
                 with isolate_rng():  # the training draws the same random numbers with and without a start
                     rule.start(model, losses(trainer, pl_module))
@@ -51,6 +52,8 @@ class FollowRules(Callback):
             rule.before_step(model, step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        for rule in self.rules:
+            rule.after_batch(backbone(pl_module))
         if trainer.global_step > self.steps_seen:  # not after every batch: gradients may be accumulated
             self.steps_seen = trainer.global_step
             for rule in self.rules:

@@ -18,7 +18,7 @@ from graft.adapters import Adapter, InputAdapter, LowRankAdapter, inject
 from graft.backbones import build_sam
 from graft.rules import Rule
 
-FIRST = re.compile(r"(?P<equation>.+?): (?P<words>[^:]+?) \((?:arXiv (?P<arxiv>\d{4}\.\d{4,5})|(?P<note>[^()]+))\)\.$")
+FIRST = re.compile(r"(?P<equation>.+?): (?P<words>[^:]+?) \((?P<paper>[^()]+)\)\.$")
 COLUMNS = ("method", "kind", "equation", "what it is", "trained", "merges", "paper")
 RANK = 8
 
@@ -36,12 +36,12 @@ class Method:
 
     def cells(self, markdown: bool) -> tuple[str, ...]:
         """The row as text."""
-        name, equation, paper = self.name, self.equation, self.paper
+        name, equation, words, paper = self.name, self.equation, self.words, self.paper
         if markdown:
-            name, equation = f"`{name}`", equation.replace("|", "\\|")
-            paper = f"[{paper}](https://arxiv.org/abs/{paper})" if paper[0].isdigit() else paper
+            name, equation, words = f"`{name}`", equation.replace("|", "\\|"), words.replace("|", "\\|")
+            paper = re.sub(r"\d{4}\.\d{4,5}", r"[\g<0>](https://arxiv.org/abs/\g<0>)", paper)
         merges = "-" if self.trained is None else "yes"
-        return name, self.kind, equation, self.words, f"{self.trained:,}" if self.trained else "-", merges, paper
+        return name, self.kind, equation, words, f"{self.trained:,}" if self.trained else "-", merges, paper
 
 
 def methods(markdown: bool = False) -> None:
@@ -98,11 +98,12 @@ def row(kind: type, sort: str, count: int | None) -> Method:
     said = FIRST.match(first)
     if said is None:
         raise ValueError(f"The docstring of {kind.__name__} begins {first!r}; expected EQUATION: words (arXiv NUMBER).")
-    return Method(kind.__name__, sort, said["equation"], said["words"], count, said["arxiv"] or said["note"])
+    return Method(kind.__name__, sort, said["equation"], said["words"], count, said["paper"].replace("arXiv ", ""))
 
 
 def trained(adapter: type[Adapter]) -> int:
     """The values that a method trains in SAM ViT-B's image encoder, in the places of its paper."""
     with torch.device("meta"):
         encoder = build_sam("vit_b", checkpoint=None).image_encoder
-    return sum(site.parameters for site in inject(encoder, adapter(rank=RANK)))
+    ranked = {"rank": RANK} if "rank" in inspect.signature(adapter).parameters else {}
+    return sum(site.parameters for site in inject(encoder, adapter(**ranked)))

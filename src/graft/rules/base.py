@@ -1,5 +1,6 @@
 """A rule: how adapters are trained, where that is the paper's idea."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -42,6 +43,9 @@ class Rule:
     def with_optimizer(self, optimizer: Optimizer) -> None:
         """Take note of the optimizer, before the first step of every run."""
 
+    def with_trainer(self, total_steps: float) -> None:
+        """Take note of how many optimizer steps the run has in all (inf: no end is known), before its first step."""
+
     def before_batch(self, model: nn.Module, step: int) -> None:
         """Change the adapters for the forward and backward passes towards optimizer step number `step`, from 1."""
 
@@ -51,6 +55,9 @@ class Rule:
 
     def before_step(self, model: nn.Module, step: int) -> None:
         """Change the gradients, before optimizer step number `step`, counted from 1."""
+
+    def after_batch(self, model: nn.Module) -> None:
+        """Take back what `before_batch` changed, after every batch, so that it is in no validation and checkpoint."""
 
     def after_step(self, model: nn.Module, step: int) -> None:
         """Change the parameters, after optimizer step number `step`, counted from 1."""
@@ -71,17 +78,19 @@ class Rule:
         found = [place for place in places(model) if isinstance(place.adapter, self.acts_on)]
         if not found:
             held = {type(place.adapter).__name__ for place in places(model)} or {"none"}
+            fitting = " or ".join(sorted(_names(self.acts_on))[:3])
             raise ValueError(
-                f"The rule {type(self).__name__} is for adapters such as {_example(self.acts_on)}, but the model has "
+                f"The rule {type(self).__name__} is for adapters such as {fitting}, but the model has "
                 f"{', '.join(sorted(held))}: give another adapt.adapter, or drop the rule."
             )
         return found
 
 
-def _example(kind: type[nn.Module]) -> str:
-    """A name that a user may type: the class, or those below it."""
-    below = sorted(child.__name__ for child in kind.__subclasses__() if child.__module__.startswith("graft."))
-    return kind.__name__ if kind.__name__ not in ("Adapter", "LowRankAdapter") else " or ".join(below)
+def _names(kind: type[nn.Module]) -> set[str]:
+    """What a user may type for a class: its name, or the names of those below it where it is abstract."""
+    if not inspect.isabstract(kind):
+        return {kind.__name__}
+    return {name for child in kind.__subclasses__() if child.__module__.startswith("graft.") for name in _names(child)}
 
 
 def refuse_conflicts(rules: Sequence[Rule]) -> None:

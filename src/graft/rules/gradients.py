@@ -9,10 +9,15 @@ from torch import Tensor, distributed
 from graft.adapters.places import Place
 
 
+@torch.enable_grad()
 def over_batches(
     sites: Sequence[Place], losses: Iterator[Tensor], count: int, of: Callable[[Tensor], Tensor] = torch.clone
 ) -> list[Tensor]:
-    """For each site the mean over `count` batches (and all processes) of `of`(dL/dW), as `Place.weight`."""
+    """For each site the mean over `count` batches (and all processes) of `of`(dL/dW), as `Place.weight`.
+
+    Raises:
+        ValueError: a weight has no gradient, since its layer is bypassed.
+    """
     layers = {id(p.linear.weight): p.linear.weight for site in sites for p in site.projections.values()}
     before = {key: weight.requires_grad for key, weight in layers.items()}
     total = {
@@ -24,7 +29,13 @@ def over_batches(
     try:
         seen = 0
         for loss in islice(losses, count):
-            for key, gradient in zip(layers, torch.autograd.grad(loss, list(layers.values())), strict=True):
+            found = torch.autograd.grad(loss, list(layers.values()), allow_unused=True)
+            for key, gradient in zip(layers, found, strict=True):
+                if gradient is None:
+                    raise ValueError(
+                        f"The loss does not depend on the weights of {name_of(sites, key)}, whose gradient starts the "
+                        "adapter: leave it out by adapt.where or adapt.targets."
+                    )
                 total[key] += of(gradient.to(total[key].dtype))
             seen += 1
     finally:
@@ -47,3 +58,8 @@ def site_part(site: Place, of_layers: dict[int, Tensor]) -> Tensor:
     """The rows that a site's adapter acts on, of tensors like the layers' weights."""
     parts = [(of_layers[id(p.linear.weight)], p.rows) for p in site.projections.values()]
     return torch.cat([tensor if rows is None else tensor[rows] for tensor, rows in parts])
+
+
+def name_of(sites: Sequence[Place], key: int) -> str:
+    """The first site that a layer's weight is part of."""
+    return next(site.name for site in sites for p in site.projections.values() if id(p.linear.weight) == key)

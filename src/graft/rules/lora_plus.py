@@ -27,7 +27,11 @@ class LoRAPlus(Rule):
         self.ratio = ratio
 
     def param_groups(self, model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        ups = {module.up for module in model.modules() if isinstance(module, Adapter) and hasattr(module, "up")}
+        ups = {
+            module.up
+            for module in model.modules()
+            if isinstance(module, Adapter) and isinstance(getattr(module, "up", None), nn.Parameter)
+        }
         if not ups:
             raise ValueError("LoRA+ speeds up the `up` factors, but no adapter of this model has one: drop the rule.")
         rest = [group | {"params": [p for p in group["params"] if p not in ups]} for group in groups]
