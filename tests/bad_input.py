@@ -1,6 +1,6 @@
 """Bad input, as data: what is given, and what Graft says of it. To add a case, add one entry to `CASES`.
 
-Those of classification are in `bad_classes.py`.
+Those of classification are in `bad_classes.py`, those of the family of methods in `bad_methods.py`.
 
 Each case starts from a working folder with a tiny experiment (`tests.place`), changes it, and runs a command there.
 `python -m tests.bad_input` writes docs/errors.md from all of them; `test_bad_input.py` holds each against its row.
@@ -24,6 +24,7 @@ from PIL import Image
 from graft.data.images import read_mask
 from graft.modules import SamSegmentation
 from tests.bad_classes import CLASSES
+from tests.bad_methods import METHODS
 from tests.place import Case, Place, noise, place, square, text, together, trained
 
 ERRORS = Path(__file__).parents[1] / "docs" / "errors.md"
@@ -373,7 +374,20 @@ CASES: dict[str, list[Case]] = {
         Case("An unknown backbone", "--model.backbone=vitb", ("'vitb'", "vit_b, vit_l")),
         Case("An unknown option", "--trainr.max_epochs=3", ("trainr.max_epochs", "did you mean trainer.max_epochs")),
         Case("An unknown command", command="fitt", says=("'fitt'", "did you mean fit?")),
-        Case("No command", command="", config="", says=("No command", "fit, predict, test, validate")),
+        Case(
+            "An unknown command, near one that trains nothing",
+            command="methds",
+            config="",
+            says=("did you mean methods?",),
+        ),
+        Case(
+            "An unknown option of it",
+            "--markdwn",
+            ("'markdwn'", "did you mean markdown?"),
+            command="methods",
+            config="",
+        ),
+        Case("No command", command="", config="", says=("No command", "fit, methods, predict, test, validate")),
         Case("No model and no data", config="", says=("No data and no model", "--config")),
     ],
     "Configuration files": [
@@ -619,6 +633,7 @@ CASES: dict[str, list[Case]] = {
             command="predict",
         ),
     ],
+    **METHODS,
     **CLASSES,
 }
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from graft.backbones import weights
-from graft.data import KvasirSEG, kvasir_seg
+from graft.data import KvasirSEG
+from graft.data.segmentation import kvasir_seg
 from graft.download import DownloadError
 from tests.server import BODY, HALF, Answer, Server, cut, honest, page, serving, status, whole, wrong
 

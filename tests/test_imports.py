@@ -31,7 +31,7 @@ MAY_SEE = {
     "cache": set(),
     "configuration": set(),
     "names": set(),
-    "parser": {"configuration", "names"},
+    "parser": {"commands", "configuration", "names"},
     "refusal": set(),
     "checkpoint_io": set(),
     "quiet": set(),

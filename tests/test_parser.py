@@ -49,7 +49,7 @@ def test_a_misspelt_yaml(yaml, sentence, tmp_path, capsys):
         (["--adapt.adapter.rank", "three"], "adapt.adapter.rank is three, but must be a whole number."),
         (["--adapt.adapter.rank", ""], "adapt.adapter.rank is empty, but must be a whole number."),
         (["--adapt.adapter", "[]"], "adapt.adapter is [], but must be Adapter or null."),
-        (["--adapt.adapter", "3"], "--adapt.adapter is 3, which is no class; choose from LoRA, SerialLoRA"),
+        (["--adapt.adapter", "3"], "--adapt.adapter is 3, which is no class; choose from BlockLoRA, Bone, DoRA"),
         (["--data.augment.flp", "3"], "Augment has no option 'flp'; did you mean flip?"),
         (["--data.bach_size", "3"], "KvasirSEG has no option 'bach_size'; did you mean batch_size"),
         (

@@ -115,11 +115,12 @@ def main(args: ArgsType = None) -> GraftCLI | None:
     """Run fit, validate, test, predict or a command. What Graft refuses ends in one sentence and exit code 1."""
     quiet()
     words = sys.argv[1:] if args is None else args
-    if isinstance(words, list) and words and words[0] in commands.__all__:
-        auto_cli(getattr(commands, words[0]), words[1:], as_positional=False, prog=f"main.py {words[0]}")
-        return None
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     try:
+        if isinstance(words, list) and words and words[0] in commands.__all__:
+            command, prog = getattr(commands, words[0]), f"main.py {words[0]}"  # described by its docstring
+            auto_cli(command, words[1:], as_positional=False, parser_class=Parser, prog=prog, description=None)
+            return None
         return GraftCLI(
             AdaptedModule,
             ImageData,

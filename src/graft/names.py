@@ -12,10 +12,11 @@ def near(given: str, names: Iterable[str]) -> str:
     """How the sentence goes on: the nearest of the valid names, or where none is near all of them if they are few."""
     names = sorted({*names})
     folded = {name.lower(): name for name in names}
-    close = [folded[name] for name in get_close_matches(given.lower(), folded, n=2, cutoff=0.6)]
+    few = 1 if given.lower() in folded else 2
+    close = [folded[name] for name in get_close_matches(given.lower(), folded, n=few, cutoff=0.6)]
     if close:
         return f"; did you mean {' or '.join(close)}?"
-    return f"; choose from {', '.join(names)}." if 0 < len(names) <= 20 else "."
+    return f"; choose from {', '.join(names)}." if 0 < len(names) <= 40 else "."
 
 
 def exported(module: str, base: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from graft import commands
 from graft.configuration import check
 from graft.names import exported, near, options
 
@@ -74,9 +75,11 @@ def sentence(message: str, known: set[str]) -> str:
         there = [str(path) for path in Path(found[1]).parent.glob("*.yaml")]
         return f"--config is {found[1]}, which is no file{near(found[1], there or ['configs/sam_polyp.yaml'])}"
     if found := re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", said):
-        return f"There is no command {found[1]!r}{near(found[1], re.findall(r'[a-z]+', found[2]))}"
+        return (
+            f"There is no command {found[1]!r}{near(found[1], [*re.findall(r'[a-z]+', found[2]), *commands.__all__])}"
+        )
     if found := re.search(r'expected "subcommand" to be one of {(.+)}', said):
-        return f"No command is given{near('', found[1].split(','))}"
+        return f"No command is given{near('', [*found[1].split(','), *commands.__all__])}"
     return f"{key}: {first}" if key and (first := said.strip().split("\n")[0]) else " ".join(said.split())
 
 
@@ -94,8 +97,10 @@ def no_option(class_path: str, option: str) -> str:
 
 
 def no_class(key: str, given: str) -> str:
-    names = exported(*HOMES[key]) if key in HOMES else []
-    return f"--{key} is {given}, which is no class{near(given.rpartition('.')[2], names)}"
+    names, name = {of: exported(*home) for of, home in HOMES.items()}, given.rpartition(".")[2]
+    if homes := [f"--{of}" for of in names if of != key and name in names[of]]:
+        return f"--{key} is {given}, which is a class for {' or '.join(homes)}: give it there."
+    return f"--{key} is {given}, which is no class{near(name, names.get(key, []))}"
 
 
 def no_owner(key: str, option: str) -> str:

@@ -27,7 +27,8 @@ def make(kind: type[Adapter], **wanted: Any) -> Adapter:
 
 def promised(adapter: Adapter, weight: Tensor) -> int:
     """How many values the adapter's docstring says it trains for a weight."""
-    found = FORMULA.search(type(adapter).__doc__ or "")
+    said = [FORMULA.search(kind.__doc__ or "") for kind in type(adapter).__mro__]  # a variant's is its parent's
+    found = next(filter(None, said), None)
     assert found, f"the docstring of {type(adapter).__name__} should say: Trains ... values a projection."
     d_out, d_in = weight.shape
     known = vars(math) | vars(sys.modules[type(adapter).__module__]) | adapter.options()

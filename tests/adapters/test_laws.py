@@ -193,6 +193,15 @@ def test_compiles_without_a_graph_break(kind):
 
 
 @each_adapter
+def test_what_a_step_makes_is_made_on_the_weights_device(kind):
+    weight = torch.randn(24, 24)
+    adapter = make(kind, rank=4).on(weight)
+    with torch.device("meta"):  # here is what is made without a device; it cannot be copied from there
+        adapter(torch.randn(3, 24, device="cpu"), weight, None).sum().backward()
+        assert adapter.fold(weight).device == weight.device
+
+
+@each_adapter
 def test_dropout_acts_in_training_alone(kind):
     if "dropout" not in kind().options():
         pytest.skip("this method has no dropout")

@@ -300,6 +300,17 @@ def test_tlora_is_the_identity_to_rounding(dtype, tolerance):
     assert (TLoRA().on(w).fold(w) - w).norm() < tolerance * w.norm()
 
 
+def test_tloras_small_turns_are_not_rounded_away_by_autocast():
+    w = weight(96, 96, dtype=torch.float32)
+    adapter = TLoRA().on(w)
+    for core in adapter.transform:
+        core.data += 1e-3 * weight(*core.shape, seed=1, dtype=torch.float32)
+    exact = adapter.fold(w) - w
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = adapter.fold(w) - w
+    assert (rough - exact).norm() < 0.02 * exact.norm()
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_tlora_adds_at_most_the_square_of_its_ring_rank(rank):
     adapter = shaken(TLoRA(rank=rank), weight(30, 40))

@@ -64,6 +64,36 @@ def fit(folder, rule, rank=4, **options):
     return watch, module
 
 
+@pytest.mark.parametrize("rule", [IncreLoRA(target=2), DiffoRA(), BayesianGates()], ids=lambda r: type(r).__name__)
+def test_a_step_that_a_gradient_scaler_leaves_out_teaches_nothing(rule):
+    network = adapted()
+    rule.prepare(network.model)
+    rule.last = 9
+    rule.start(network.model, iter(()))
+    begun = copy.deepcopy(rule.state_dict())
+    for step in (1, 2):
+        learn(network.model, step)
+        for place, adapter in enumerate(gated(network.model)):
+            for parameter in adapter.parameters():
+                parameter.grad.flatten()[place % parameter.numel()] = math.inf
+        rule.before_step(network.model, step)
+    assert str(rule.state_dict()) == str(begun)
+    learn(network.model)
+    rule.before_step(network.model, 4)
+    assert str(rule.state_dict()) != str(begun)
+    assert "nan" not in str(rule.state_dict())
+
+
+@pytest.mark.parametrize("kind", [DiffoRA, BayesianGates])
+def test_a_resumed_rule_has_the_rate_that_is_typed_now(kind):
+    network = adapted()
+    first, again = kind(lr=0.1), kind(lr=0.2)
+    for rule in (first, again):
+        rule.prepare(network.model)
+    again.load_state_dict(first.state_dict())
+    assert again.adam.param_groups[0]["lr"] == 0.2
+
+
 # What adapters keep of gates
 
 
@@ -123,7 +153,7 @@ def test_what_is_shut_is_cut_from_files_and_the_output_stays(kind, network, tmp_
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_what_the_factors_started_with_is_not_cut(tmp_path):
+def test_an_adapter_whose_start_is_subtracted_is_not_cut(tmp_path):
     network = adapted()
     before = network.call(network.model)
     for adapter in gated(network.model):
@@ -137,7 +167,7 @@ def test_what_the_factors_started_with_is_not_cut(tmp_path):
     save(network.model, tmp_path / "cut.safetensors")
     load(fresh.model, tmp_path / "cut.safetensors")
     assert (fresh.call(fresh.model) - expected).abs().max() < 1e-12 * expected.abs().max()
-    assert {(len(adapter.gate), len(adapter.start_down)) for adapter in gated(fresh.model)} == {(1, 4)}
+    assert {(len(adapter.gate), len(adapter.start_down)) for adapter in gated(fresh.model)} == {(4, 4)}
 
 
 def test_gates_have_no_weight_decay():
@@ -403,6 +433,19 @@ def test_gates_are_products_that_cut_from_the_end():
             assert open_[: ranks[-1]].all()
             assert torch.allclose(adapter.gate[: ranks[-1]].float(), size[: ranks[-1]])
     assert {*ranks} == {*range(1, 9)}
+
+
+def test_processes_begin_with_the_gates_of_the_first():
+    network = adapted()
+    rule = BayesianGates()
+    rule.prepare(network.model)
+    for number, adapter in enumerate(gated(network.model)):  # what DDP does to all but the first
+        adapter.gate.data.fill_(number + 2)
+    rule.start(network.model, iter(()))
+    rule.before_batch(network.model, 1)
+    for number, adapter in enumerate(gated(network.model)):
+        assert {*adapter.gate.tolist()} <= {0, number + 2}
+        assert adapter.gate[0] == number + 2
 
 
 def test_gradients_reach_sizes_and_logits_by_the_chain_rule():

@@ -123,10 +123,13 @@ def test_a_model_without_its_adapter_is_refused(kind, tmp_path):
 
 def test_two_that_decide_the_same_are_refused():
     for one, other in combinations_with_replacement(RULES, 2):
-        if one.decides is not None and one.decides == other.decides:
+        if one is other:
+            with pytest.raises(ValueError, match=f"The rule {one.__name__} is given twice: keep one"):
+                FollowRules([soon(one), soon(other)])
+        elif one.decides is not None and one.decides == other.decides:
             with pytest.raises(ValueError, match=rf"both decide {one.decides}: keep one"):
                 FollowRules([soon(one), soon(other)])
-        elif one is not other:
+        else:
             FollowRules([soon(one), soon(other)])
 
 

@@ -44,6 +44,14 @@ def test_pego_is_the_sum_over_dense_updates(network):
     same(PEGOPenalty(weight=0.7).penalty(model, 1), 0.7 * dense, model)
 
 
+def test_pego_holds_no_dense_matrix_until_its_gradient():
+    model, _ = adapted(clip, LoRAGroup(rank=2, pairs=3))
+    held = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: held.append(tensor.shape) or tensor, lambda t: t):
+        PEGOPenalty().penalty(model, 1)
+    assert (32, 32) not in held
+
+
 @each_network
 def test_sorsas_is_the_mean_over_all_factors(network):
     model, sites = adapted(network, LoRA(rank=3))

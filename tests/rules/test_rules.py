@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from graft.adapters import LoRA, SerialLoRA
+from graft.adapters import Hydra, LoRA, SerialLoRA
 from graft.rules import LoRAPlus, Rule
 from tests.modules.small import Data, Toy, lora, trainer
 
@@ -39,7 +39,7 @@ def test_rules_are_called_once_an_optimizer_step(accumulate, tmp_path):
 
 
 def test_rules_of_a_resumed_run_go_on_counting(tmp_path):
-    run = trainer(tmp_path, lora(), max_epochs=2, accumulate_grad_batches=2)
+    run = trainer(tmp_path, lora(rules=[Recorder()]), max_epochs=2, accumulate_grad_batches=2)
     run.fit(Toy(lr_scheduler=steady), Data())
     run.save_checkpoint(tmp_path / "half.ckpt")
     rule = Recorder()
@@ -71,6 +71,15 @@ def test_lora_plus_speeds_up_the_up_factors_alone(adapter, tmp_path):
     assert sum(name.endswith(".up") for name in names.values()) == (4 if isinstance(adapter, LoRA) else 1)
 
 
+def test_lora_plus_speeds_up_both_of_hydras_ups(tmp_path):
+    module = Toy()
+    run = trainer(tmp_path, lora(adapter=Hydra(rank=2), rules=[LoRAPlus()]))
+    run.fit(module, Data())
+    fast = {p for group in run.optimizers[0].param_groups if group.get("lr_ratio") for p in group["params"]}
+    names = {name.rpartition(".")[2] for name, p in module.model.named_parameters() if p in fast}
+    assert names == {"up", "serial_up"}
+
+
 @pytest.mark.parametrize("ratio", [0.0, -1.0, float("nan")])
 def test_a_ratio_that_is_not_above_zero_is_refused(ratio):
     with pytest.raises(ValueError, match=r"ratio is .*; give a number above 0"):
@@ -78,5 +87,5 @@ def test_a_ratio_that_is_not_above_zero_is_refused(ratio):
 
 
 def test_lora_plus_without_an_up_factor_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no adapter of this model has one: drop the rule"):
+    with pytest.raises(ValueError, match="no adapter of this model trains one"):
         trainer(tmp_path, lora(adapter=None, rules=[LoRAPlus()])).fit(Toy(), Data())

@@ -297,3 +297,14 @@ def test_a_layer_that_the_loss_does_not_reach_is_refused_by_name():
     loss = network.model.vision_model(torch.randn(1, 3, 32, 32, dtype=torch.float64)).last_hidden_state.sum()
     with pytest.raises(ValueError, match=r"does not depend on the weights of text_model\.encoder\.layers\.0\.self"):
         over_batches(sites, iter([loss]), 1)
+
+
+def test_a_gradient_that_is_not_finite_is_refused_by_name():
+    network = build(clip)
+    inject(network.model, LoRA(rank=2))
+    sites = list(places(network.model))
+    broken = (loss * float("inf") for loss in losses(network))
+    with pytest.raises(
+        ValueError, match=r"weights of text_model\.encoder\.layers\.0\.self.* NaN or .* --trainer\.prec"
+    ):
+        over_batches(sites, broken, 1)

@@ -19,7 +19,8 @@ from graft.adapters.low_rank import LowRankAdapter
 
 
 class BlockLoRA(LowRankAdapter):
-    """W' = W + s (B_1 + ... + B_n) A: several ups beside each projection that share one down (arXiv 2501.16720).
+    """W' = W + s (B_1 + ... + B_n) A: several ups beside each projection share one down (arXiv 2501.16720; our
+    reading).
 
     Trains r * d_in // blocks + r * d_out values a projection.
 
@@ -35,7 +36,7 @@ class BlockLoRA(LowRankAdapter):
     def __init__(self, rank: int = 8, alpha: float | None = None, dropout: float = 0.0, blocks: int = 2) -> None:
         super().__init__(rank, alpha, dropout)
         if blocks < 1 or rank % blocks:
-            raise ValueError(f"blocks is {blocks}; give a divisor of the rank, which is {rank}.")
+            raise ValueError(f"rank {rank} is no multiple of blocks, which is {blocks}: change one of them.")
         self.blocks = blocks
 
     def setup(self, weight: Tensor) -> None:

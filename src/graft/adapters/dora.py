@@ -27,8 +27,7 @@ class DoRA(Adapter):
 
     Trains r * (d_in + d_out) + d_out values a projection.
 
-    The norms cost d_out x d_in x r multiplications and a copy of the weight in every step. On a fused layer the weight
-    itself is folded, which adds a gradient of its size.
+    The norms cost d_out x d_in x r multiplications and a copy of the weight in every step.
 
     Args:
         rank: Rank r of each pair.

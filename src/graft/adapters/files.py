@@ -51,8 +51,11 @@ def load(model: nn.Module, path: str | Path) -> None:
     """Put a saved adapter, and whatever else was trained with it, into a fresh copy of its backbone.
 
     Raises:
-        ValueError: the file is no adapter file, belongs to other weights, or its tensors do not fit the model.
+        ValueError: the file is no adapter file, belongs to other weights, or its tensors do not fit the model; or the
+            model is adapted already.
     """
+    if held := {entry["method"].rpartition(".")[2] for entry in spec(model)}:
+        raise ValueError(f"The model holds {', '.join(sorted(held))} already: load {path} into a fresh copy of it.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

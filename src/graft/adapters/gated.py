@@ -28,10 +28,10 @@ class Gated(Adapter):
     def cut(self) -> Self:
         """Without the pairs whose gate is 0: the same s, at the rank that is left, which is at least 1.
 
-        What the factors started with, where that is subtracted (`LowRankAdapter.start`), stays whole.
+        Where what the factors started with is subtracted (`LowRankAdapter.start`), no pair is without use.
         """
         open_ = self.gate.detach().ne(0)
-        if open_.all():
+        if open_.all() or getattr(self, "start_up", None) is not None:
             return self
         open_[0] |= not open_.any()  # one pair that does nothing, where all are shut
         smaller = copy.deepcopy(self)

@@ -102,7 +102,8 @@ def adapter_of(group: dict[str, Projection], adapter: Adapter) -> Adapter | Fuse
         (projection,) = group.values()
         return adapter.on(projection.weight)
     fused = FusedLowRank if isinstance(adapter, LowRankAdapter) else Fused
-    return fused({target: adapter.on(projection.weight) for target, projection in group.items()}, rows)
+    d_out = next(iter(group.values())).linear.out_features
+    return fused({target: adapter.on(projection.weight) for target, projection in group.items()}, rows, d_out)
 
 
 def shift_input(attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:

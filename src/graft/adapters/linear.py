@@ -17,13 +17,24 @@ class Fused(nn.Module):
     Args:
         adapters: By projection, each set up for its rows.
         rows: By projection, the indices of its rows in the fused weight, of shape (d_projection,).
+        d_out: Number of all rows.
     """
 
-    def __init__(self, adapters: dict[str, Adapter], rows: dict[str, Tensor]) -> None:
+    rest: Tensor
+    order: Tensor | None
+
+    def __init__(self, adapters: dict[str, Adapter], rows: dict[str, Tensor], d_out: int) -> None:
         super().__init__()
         for target, adapter in adapters.items():
             self.add_module(target, adapter)
             self.register_buffer(f"rows_{target}", rows[target], persistent=False)
+        taken = torch.cat([rows[target] for target in adapters])
+        free = taken.new_ones(d_out).index_fill(0, taken, 0)
+        rest = free.argsort(descending=True)[: d_out - len(taken)]
+        order = torch.cat([taken, rest]).argsort()  # of the adapters' outputs, put side by side
+        ordered = not order.is_meta and torch.equal(order, torch.arange(d_out, device=order.device))
+        self.register_buffer("rest", rest, persistent=False)
+        self.register_buffer("order", None if ordered else order, persistent=False)
 
     def parts(self) -> Iterator[tuple[Adapter, Tensor]]:
         """Each adapter with the indices of its rows."""
@@ -44,7 +55,11 @@ class Fused(nn.Module):
         return bias
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.linear(x, self.fold(weight), self.fold_bias(weight, bias))
+        outputs = [adapter(x, weight[rows], None if bias is None else bias[rows]) for adapter, rows in self.parts()]
+        if len(self.rest):
+            outputs.append(F.linear(x, weight[self.rest], None if bias is None else bias[self.rest]))
+        output = torch.cat(outputs, dim=-1)
+        return output if self.order is None else output.index_select(-1, self.order)
 
 
 class FusedLowRank(Fused):

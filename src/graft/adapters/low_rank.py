@@ -43,7 +43,8 @@ class LowRankAdapter(Adapter):
         down, up = self.factors()
         if self.start_down is None or self.start_up is None:
             return down, up
-        return torch.cat([down, self.start_down]), torch.cat([up, -self.start_up], dim=1)
+        # B A - B0 A0 = (B - B0) A + B0 (A - A0): of what autocast rounds, nothing large cancels
+        return torch.cat([down, down - self.start_down]), torch.cat([up - self.start_up, self.start_up], dim=1)
 
     def fold(self, weight: Tensor) -> Tensor:
         down, up = self.update()

@@ -6,12 +6,13 @@ x_j are the slices of r input features each, the last one shorter where r does n
 r d_out parameters a projection.
 Kang and Yin, 2024, https://arxiv.org/abs/2409.15371
 
-D starts at zero; there is no scale. This is the paper's default form. Adding the slices is written as a product with
-the identities, which costs no more than LoRA's A and is shared with the other projections of a fused layer. The rank
-and the targets are our defaults: the paper adapts language models, at rank 64.
+D starts at zero; there is no scale. This is the paper's default form. Where r does not divide d_in, and on a fused
+layer, whose projections then share it, adding the slices is a product with the identities, which costs no more than
+LoRA's A. The rank and the targets are our defaults: the paper adapts language models, at rank 64.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graft.adapters.low_rank import LowRankAdapter
@@ -41,3 +42,9 @@ class MiSS(LowRankAdapter):
 
     def factors(self) -> tuple[Tensor, Tensor]:
         return self.down, self.up
+
+    def delta(self, x: Tensor, weight: Tensor) -> Tensor:
+        if x.shape[-1] % self.rank:
+            return super().delta(x, weight)
+        slices = self.drop(x).unflatten(-1, (-1, self.rank))
+        return F.linear(slices.sum(dim=-2), self.up)

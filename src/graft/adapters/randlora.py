@@ -56,8 +56,8 @@ class RandLoRA(Adapter):
     def fold(self, weight: Tensor) -> Tensor:
         (small, large), count = sorted(weight.shape), len(self.gate)
         up = self.bases()[:large, :count].flatten(1)  # (large, N r)
-        down = self.gate[:, :, None] * self.bases.down[:, :small] * self.stretch[:, None]  # (N, r, small)
-        update: Tensor = self.scale * up @ down.flatten(0, 1)  # (large, small)
+        weights = self.scale * self.gate[:, :, None] * self.stretch[:, None]  # (N, r, small)
+        update: Tensor = up @ (weights * self.bases.down[:, :small]).flatten(0, 1)  # (large, small)
         return weight + (update if update.shape == weight.shape else update.T)
 
 

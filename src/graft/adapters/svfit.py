@@ -1,12 +1,12 @@
-"""SVFit: nothing is trained but the largest singular values.
+"""SVFit, in our reading of its abstract and introduction: only the largest singular values are trained.
 
     W' = U_r diag(sigma) V_r^T + (W - U_r diag(S_r) V_r^T)
 
 U_r diag(S_r) V_r^T are the r largest singular values of W with their vectors, sigma (`values`) starts as S_r: r
 parameters a projection. Sun et al., 2024, https://arxiv.org/abs/2409.05926
 
-This is our reading of the paper's abstract and introduction: its r keeps more than 99 % of the weight, and 16 times
-fewer parameters than LoRA of rank 8 are all 768 values of a 768 x 768 layer; so all is the default here. There is no
+Of the paper we could read that its r keeps more than 99 % of the weight, and that it has 16 times fewer parameters than
+LoRA: at rank 8, these are all 768 values of a 768 x 768 layer; so all is our default, as are the targets. There is no
 alpha. Computed as W + U_r diag(sigma - S_r) V_r^T, which is exactly W at the start.
 """
 
@@ -17,7 +17,8 @@ from graft.adapters.svd import svd
 
 
 class SVFit(Adapter):
-    """W' = U_r diag(sigma) V_r^T + (W - U_r diag(S_r) V_r^T): singular values alone are trained (arXiv 2409.05926).
+    """W' = U_r diag(sigma) V_r^T + (W - U_r diag(S_r) V_r^T): singular values alone are trained (arXiv 2409.05926;
+    our reading).
 
     Trains (r or min(d_out, d_in)) values a projection. Folds the whole weight in every step: d_out x d_in x r
     multiplications and a copy of the weight, which for many singular values is cheaper than a low-rank product beside

@@ -55,10 +55,11 @@ class TLoRA(Adapter):
             core.data -= core.data.mean(-1, keepdim=True)
 
     def turn(self) -> Tensor:
-        """T, (d_in, d_in)."""
-        eyes = [torch.eye(len(core)).to(core)[:, :, None, None] / self.transform_rank for core in self.transform]
-        cores = [core + eye for core, eye in zip(self.transform, eyes, strict=True)]
-        return torch.einsum("aipq,bjqr,ckrp->abcijk", *cores).flatten(3).flatten(0, 2)
+        """T, (d_in, d_in), at least in float32: what is trained are small differences from 1."""
+        exact = torch.promote_types(self.transform[0].dtype, torch.float32)
+        cores = [core.to(exact) + eye(core, exact)[:, :, None, None] / self.transform_rank for core in self.transform]
+        with torch.autocast(cores[0].device.type, enabled=False):
+            return torch.einsum("aipq,bjqr,ckrp->abcijk", *cores).flatten(3).flatten(0, 2)
 
     def residual(self) -> Tensor:
         """R, (d_out, d_in)."""
@@ -67,7 +68,13 @@ class TLoRA(Adapter):
         return rows @ columns.T
 
     def fold(self, weight: Tensor) -> Tensor:
-        return weight + weight @ (self.turn() - torch.eye(weight.shape[1]).to(weight)) + self.residual()
+        turn = self.turn()
+        return weight + weight @ (turn - eye(turn, turn.dtype)).to(weight.dtype) + self.residual()
+
+
+def eye(like: Tensor, dtype: torch.dtype) -> Tensor:
+    """The identity with as many rows as a tensor, on its device."""
+    return torch.eye(len(like), dtype=dtype, device=like.device)
 
 
 def split(n: int) -> tuple[int, int, int]:

@@ -1,15 +1,15 @@
-"""WaRA: one low-rank pair, shared by the wavelet bands of the features. This is the static form of the paper's v1.
+"""WaRA, in our reading of the paper's v1: one low-rank pair, shared by the wavelet bands of the features.
 
     W' = W + s H_out^T (I_2 (x) B A) H_in = W + s (L_out^T B A L_in + D_out^T B A D_in)
 
 A (`down`) is r x d_in/2, B (`up`) is d_out/2 x r, s = alpha / r. H = [L; D] is the orthonormal Haar transform of the
 features: L takes the sums of neighbours, D their differences, over sqrt 2. r (d_in + d_out) / 2 parameters a
 projection, half of LoRA's, for an update of rank 2r.
-https://arxiv.org/abs/2506.24092
+Heidari et al., 2025, https://arxiv.org/abs/2506.24092
 
-OUR READING, from the figure of v1 and the abstracts: v1 transforms the activations (tokens x features) in both
-directions, adapts the four bands with the same pair and transforms back. The pair acts on features alone, so the
-transform of the tokens cancels and the above remains. So does Haar's own mixing: what remains of it is (B A) (x) I_2,
+Read off the figure of v1 and the abstracts: v1 transforms the activations (tokens x features) in both directions,
+adapts the four bands with the same pair and transforms back. The pair acts on features alone, so the transform of the
+tokens cancels and the static form above remains. Haar's own mixing cancels too: what remains of it is (B A) (x) I_2,
 the pair on the even and on the odd features alike. v2 transforms only the tokens: with a linear pair that is shared by
 all bands it is plain LoRA, for the same reason, and there is no class for it here.
 B = 0, Kaiming-uniform A and alpha = r are ours, as in LoRA.

@@ -52,6 +52,7 @@ class Adapt(FollowRules):
         else:
             unreached: Callable[[], set[str]] = getattr(pl_module, "unreached", set)
             names = unreached()  # before injection: behind an `up` of zeros a `down` only seems to get no gradient
+            refuse_broken(model)
             model.requires_grad_(False)
             if self.adapter is not None:
                 inject(model, self.adapter, self.targets, self.where)
@@ -80,6 +81,17 @@ class Adapt(FollowRules):
                         f"{name} is trained but got no gradient: its module's forward bypasses it, or the loss does "
                         "not depend on it. Leave it out by adapt.where, adapt.targets or adapt.train."
                     )
+
+
+def refuse_broken(model: nn.Module) -> None:
+    """Refuse weights that no training mends, and of which no singular values are to be had.
+
+    Raises:
+        ValueError: one holds NaN or infinite values.
+    """
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinite values: the weights are damaged; give others.")
 
 
 def keep_to_itself(pl_module: LightningModule) -> None:

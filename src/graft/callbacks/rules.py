@@ -60,17 +60,21 @@ class FollowRules(Callback):
                 rule.after_step(backbone(pl_module), trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
-        return {type(rule).__name__: state for rule in self.rules if (state := rule.state_dict())}
+        return {type(rule).__name__: rule.state_dict() for rule in self.rules}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        mine = {type(rule).__name__: rule for rule in self.rules if rule.state_dict()}
-        if mine.keys() != state_dict.keys():
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let the rules of a training go on; in a test they have nothing to do, and are not prepared."""
+        if not trainer.training:
+            return
+        saved = checkpoint.get("callbacks", {}).get(self.state_key, {})  # without rules there is no state
+        mine = {type(rule).__name__: rule for rule in self.rules}
+        if mine.keys() != saved.keys():
             raise ValueError(
-                f"This checkpoint was trained with the rules {', '.join(state_dict) or 'none'}, but the configuration "
-                f"has {', '.join(mine) or 'none'}: go on with the same adapt.rules."
+                f"This checkpoint was trained with the rules {', '.join(saved) or 'none'}, but the configuration has "
+                f"{', '.join(mine) or 'none'}: go on with the same adapt.rules."
             )
         for name, rule in mine.items():
-            rule.load_state_dict(state_dict[name])
+            rule.load_state_dict(saved[name])
 
 
 def backbone(pl_module: LightningModule) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -103,7 +104,13 @@ def row(kind: type, sort: str, count: int | None) -> Method:
 
 def trained(adapter: type[Adapter]) -> int:
     """The values that a method trains in SAM ViT-B's image encoder, in the places of its paper."""
-    with torch.device("meta"):
-        encoder = build_sam("vit_b", checkpoint=None).image_encoder
+    blocks = sam_blocks()
     ranked = {"rank": RANK} if "rank" in inspect.signature(adapter).parameters else {}
-    return sum(site.parameters for site in inject(encoder, adapter(**ranked)))
+    return len(blocks) * sum(site.parameters for site in inject(deepcopy(blocks[0]), adapter(**ranked)))
+
+
+@cache
+def sam_blocks() -> Any:
+    """The blocks of SAM ViT-B's image encoder, all of one size, and without values."""
+    with torch.device("meta"):
+        return build_sam("vit_b", checkpoint=None).image_encoder.blocks

@@ -94,13 +94,16 @@ def _names(kind: type[nn.Module]) -> set[str]:
 
 
 def refuse_conflicts(rules: Sequence[Rule]) -> None:
-    """Refuse rules that decide the same.
+    """Refuse rules that decide the same, and one that is given twice.
 
     Raises:
-        ValueError: two do.
+        ValueError: two do, or one is.
     """
     deciding: dict[str, Rule] = {}
+    kinds = [type(rule) for rule in rules]
     for rule in rules:
+        if kinds.count(type(rule)) > 1:
+            raise ValueError(f"The rule {type(rule).__name__} is given twice: keep one.")
         if rule.decides is not None and (first := deciding.setdefault(rule.decides, rule)) is not rule:
             raise ValueError(
                 f"The rules {type(first).__name__} and {type(rule).__name__} both decide {rule.decides}: keep one."

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from graft.rules.draws import generator
-from graft.rules.gates import GateRule
+from graft.rules.gates import GateRule, taken
 
 BETA, LOW, HIGH = 2 / 3, -0.1, 1.1
 SHUT = 0.34
@@ -53,6 +53,12 @@ class BayesianGates(GateRule):
         self.logits = nn.Parameter(torch.full_like(gates[:, 1:], FIRST))  # c, (places, r - 1)
         self.adam = Adam([self.size, self.logits], self.lr)
 
+    def start(self, model: nn.Module, losses: Any) -> None:
+        """Take the gates again: if they were drawn, all processes have those of the first by now."""
+        with torch.no_grad():
+            for size, adapter in zip(self.size, self.gated(model), strict=True):
+                size.copy_(adapter.gate)
+
     def drawn(self, step: int) -> Tensor:
         """g for optimizer step number `step`, (places, r), with a graph to e and c."""
         noise = torch.rand(self.logits.shape, generator=generator(self.seed, step))
@@ -69,18 +75,15 @@ class BayesianGates(GateRule):
         self.open(model, self.likely())
 
     def before_step(self, model: nn.Module, step: int) -> None:
-        gradients = [adapter.gate.grad for adapter in self.gated(model)]
+        gradients = taken(self.gated(model))
+        if gradients is None:
+            return
         with torch.enable_grad():
-            gates = self.drawn(step)
             loss = self.strength * probability(self.logits).sum() / max(1, self.logits.shape[1])
-            for gate, gradient in zip(gates, gradients, strict=True):
-                if gradient is not None:
-                    loss = loss + gate @ gradient.cpu().float()
+            loss = loss + (self.drawn(step) * gradients).sum()
         self.adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
-        for adapter in self.gated(model):
-            adapter.gate.grad = None
 
     @torch.no_grad()
     def open(self, model: nn.Module, gates: Tensor) -> None:
@@ -96,6 +99,7 @@ class BayesianGates(GateRule):
         self.size.data.copy_(state["size"])
         self.logits.data.copy_(state["logits"])
         self.adam.load_state_dict(state["adam"])
+        self.adam.param_groups[0]["lr"] = self.lr  # as it is typed now
 
 
 def hard_concrete(logits: Tensor, noise: Tensor) -> Tensor:

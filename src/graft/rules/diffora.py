@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from graft.rules.gates import GateRule, end_of
+from graft.rules.gates import GateRule, end_of, taken
 
 
 class DiffoRA(GateRule):
@@ -61,14 +61,12 @@ class DiffoRA(GateRule):
         self.open(model, self.logits.sigmoid())
 
     def before_step(self, model: nn.Module, step: int) -> None:
-        gradients = torch.stack([of_whole(adapter.gate) for adapter in self.gated(model)])  # (places,)
-        if not self.found and step % 2 == 0:
+        gradients = taken(self.gated(model))
+        if not self.found and step % 2 == 0 and gradients is not None:
             value = self.logits.detach().sigmoid()
-            self.logits.grad = gradients.cpu() * value * (1 - value)
+            self.logits.grad = gradients.sum(1) * value * (1 - value)  # all gates of a place have one value
             self.adam.step()
             model.zero_grad()  # an optimizer passes over what has no gradient
-        for adapter in self.gated(model):
-            adapter.gate.grad = None
 
     def after_step(self, model: nn.Module, step: int) -> None:
         if self.found:
@@ -99,9 +97,5 @@ class DiffoRA(GateRule):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.logits.data.copy_(state["logits"])
         self.adam.load_state_dict(state["adam"])
+        self.adam.param_groups[0]["lr"] = self.lr  # as it is typed now
         self.found = state["found"]
-
-
-def of_whole(gate: nn.Parameter) -> Tensor:
-    """The derivative by a value that all gates share, a scalar in float32."""
-    return torch.zeros(()) if gate.grad is None else gate.grad.sum(dtype=torch.float32)

@@ -16,7 +16,7 @@ def over_batches(
     """For each site the mean over `count` batches (and all processes) of `of`(dL/dW), as `Place.weight`.
 
     Raises:
-        ValueError: a weight has no gradient, since its layer is bypassed.
+        ValueError: a weight has no gradient, since its layer is bypassed, or one that is not finite.
     """
     layers = {id(p.linear.weight): p.linear.weight for site in sites for p in site.projections.values()}
     before = {key: weight.requires_grad for key, weight in layers.items()}
@@ -41,8 +41,12 @@ def over_batches(
     finally:
         for key, weight in layers.items():
             weight.requires_grad_(before[key])
-    for tensor in total.values():
-        average(tensor.div_(seen))
+    for key, tensor in total.items():
+        if not average(tensor.div_(seen)).isfinite().all():
+            raise ValueError(
+                f"The gradient of the weights of {name_of(sites, key)}, which starts the adapter, holds NaN or "
+                "infinite values: look at the images, or give --trainer.precision bf16-mixed or 32-true."
+            )
     return [site_part(site, total) for site in sites]
 
 

@@ -90,8 +90,7 @@ class IncreLoRA(GateRule):
             scores.append(sensitivity(adapter.down, adapter.up))
             if adapter.gate.grad is not None:
                 adapter.gate.grad[rank:] = 0
-        if self.missing:
-            score = torch.stack(scores).cpu()  # (places,)
+        if self.missing and (score := torch.stack(scores).cpu()).isfinite().all():  # (places,); else a step left out
             self.importance.lerp_(score, 1 - SMOOTHING)
             self.uncertainty.lerp_((score - self.importance).abs(), 1 - SMOOTHING)
 

@@ -27,13 +27,14 @@ class LoRAPlus(Rule):
         self.ratio = ratio
 
     def param_groups(self, model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        ups = {
-            module.up
-            for module in model.modules()
-            if isinstance(module, Adapter) and isinstance(getattr(module, "up", None), nn.Parameter)
-        }
+        adapters = [module for module in model.modules() if isinstance(module, Adapter)]
+        owned = [named for adapter in adapters for named in adapter.named_parameters(recurse=False)]
+        ups = {parameter for name, parameter in owned if name in ("up", "serial_up")}  # Hydra has both
         if not ups:
-            raise ValueError("LoRA+ speeds up the `up` factors, but no adapter of this model has one: drop the rule.")
+            raise ValueError(
+                "LoRAPlus speeds up the factor `up`, but no adapter of this model trains one: give another "
+                "adapt.adapter, such as LoRA, or drop the rule."
+            )
         rest = [group | {"params": [p for p in group["params"] if p not in ups]} for group in groups]
         fast = [
             group | {"params": chosen, "name": f"{group['name']}_up", "lr_ratio": self.ratio}

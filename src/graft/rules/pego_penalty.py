@@ -8,15 +8,18 @@ they learn different things, which generalizes to other domains.
 Hu et al., ECCV 2024, https://arxiv.org/abs/2407.15085
 
 Weight and sums are those of the authors' code, whose pairs have no scale. A step costs N (N + 1) / 2 matrices of
-d_out x d_out a projection, for N pairs, each made of factors of rank r.
+d_out x d_out a projection, for N pairs, each made of factors of rank r, and as many again for the gradient; those of
+one projection are held at a time.
 """
 
 from itertools import combinations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from graft.adapters import LoRAGroup
+from graft.adapters.places import Place
 from graft.rules.penalty import Penalty, exact
 
 
@@ -33,13 +36,16 @@ class PEGOPenalty(Penalty):
         super().__init__(weight)
 
     def penalty(self, model: nn.Module, step: int) -> Tensor:
-        return self.weight * torch.stack([overlap(p.weight, p.adapter) for p in self.sites(model)]).sum()
+        # Computed again for the gradient: else the matrices of all projections would be held at once.
+        overlaps = [checkpoint(overlap, site, use_reentrant=False) for site in self.sites(model)]
+        return self.weight * torch.stack(overlaps).sum()
 
 
-def overlap(weight: Tensor, group: nn.Module) -> Tensor:
+def overlap(site: Place) -> Tensor:
     """sum_i ||W dW_i^T||_1 + sum_{i < j} ||dW_i dW_j^T||_1 of one projection."""
-    assert isinstance(group, LoRAGroup)
-    pairs = [(exact(down), exact(up)) for down, up in group.members()]
-    with_weight = [(exact(weight) @ down.T @ up.T).abs().sum() for down, up in pairs]
+    assert isinstance(site.adapter, LoRAGroup)
+    weight = exact(site.weight)
+    pairs = [(exact(down), exact(up)) for down, up in site.adapter.members()]
+    with_weight = [(weight @ down.T @ up.T).abs().sum() for down, up in pairs]
     with_others = [(b @ (a @ c.T) @ d.T).abs().sum() for (a, b), (c, d) in combinations(pairs, 2)]
     return torch.stack(with_weight + with_others).sum()

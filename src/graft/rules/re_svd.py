@@ -21,7 +21,8 @@ from graft.rules.base import Rule
 
 
 class ReSVD(Rule):
-    """B A = U S V^T, A <- V^T, B <- U S: the pair is refactored every k steps (FedSVD, arXiv 2505.12805).
+    """B A = U S V^T, A <- V^T, B <- U S: the pair is refactored every k steps (ours, after FedSVD,
+    arXiv 2505.12805).
 
     Args:
         every: Optimizer steps between two refactorisations, at least 1.
