@@ -381,7 +381,7 @@ CASES: dict[str, list[Case]] = {
             says=("did you mean methods?",),
         ),
         Case(
-            "An unknown option of it",
+            "An unknown option of a command",
             "--markdwn",
             ("'markdwn'", "did you mean markdown?"),
             command="methods",

@@ -75,9 +75,8 @@ def sentence(message: str, known: set[str]) -> str:
         there = [str(path) for path in Path(found[1]).parent.glob("*.yaml")]
         return f"--config is {found[1]}, which is no file{near(found[1], there or ['configs/sam_polyp.yaml'])}"
     if found := re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", said):
-        return (
-            f"There is no command {found[1]!r}{near(found[1], [*re.findall(r'[a-z]+', found[2]), *commands.__all__])}"
-        )
+        names = [*re.findall(r"[a-z]+", found[2]), *commands.__all__]
+        return f"There is no command {found[1]!r}{near(found[1], names)}"
     if found := re.search(r'expected "subcommand" to be one of {(.+)}', said):
         return f"No command is given{near('', [*found[1].split(','), *commands.__all__])}"
     return f"{key}: {first}" if key and (first := said.strip().split("\n")[0]) else " ".join(said.split())
