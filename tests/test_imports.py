@@ -35,7 +35,9 @@ MAY_SEE = {
     "refusal": set(),
     "checkpoint_io": set(),
     "quiet": set(),
-    "commands": {"commands", "modules", "callbacks", "data", "download", *TASKS},
+    "commands": {"commands", "run", "checkpoint_io", "modules", "callbacks", "data", "download", *TASKS},
+    "run": {"modules", "data", "checkpoint_io"},
+    "dispatch": {"parser"},
 }
 """Parts of graft that each part may import; `cli`, which is not here, sees everything."""
 

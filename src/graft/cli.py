@@ -7,13 +7,11 @@ from pkgutil import resolve_name
 from typing import Any
 
 import torch
-from jsonargparse import auto_cli
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from graft import commands
 from graft.callbacks import (
     Adapt,
     Baseline,
@@ -27,7 +25,9 @@ from graft.callbacks import (
     Summary,
 )
 from graft.checkpoint_io import WholeFiles, check_exists
+from graft.commands import COMMANDS, named
 from graft.data.base import ImageData
+from graft.dispatch import dispatch
 from graft.modules.adapted import AdaptedModule
 from graft.modules.misfits import refuse_other_data
 from graft.parser import Parser
@@ -52,9 +52,8 @@ CHECKPOINT = {
     "auto_insert_metric_name": False,
 }
 
-DESCRIPTION = (
-    f"Fine-tune vision foundation models with low-rank adapters. Other commands: {', '.join(commands.__all__)}."
-)
+OTHERS = "; ".join(f"{name}: {what}" for name, what in COMMANDS.items())
+DESCRIPTION = f"Fine-tune vision foundation models with low-rank adapters. Beside the subcommands: {OTHERS}."
 
 WATCHING = (Encode, Baseline, Meters, LearningRateMonitor, RichProgressBar, Summary, Guard, ExactResume)
 
@@ -117,9 +116,8 @@ def main(args: ArgsType = None) -> GraftCLI | None:
     words = sys.argv[1:] if args is None else args
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     try:
-        if isinstance(words, list) and words and words[0] in commands.__all__:
-            command, prog = getattr(commands, words[0]), f"main.py {words[0]}"  # described by its docstring
-            auto_cli(command, words[1:], as_positional=False, parser_class=Parser, prog=prog, description=None)
+        if isinstance(words, list) and words and words[0] in COMMANDS:
+            dispatch(named(words[0]), words[1:])
             return None
         return GraftCLI(
             AdaptedModule,

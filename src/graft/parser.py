@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from graft import commands
+from graft.commands import COMMANDS
 from graft.configuration import check
 from graft.names import exported, near, options
 
@@ -75,10 +75,10 @@ def sentence(message: str, known: set[str]) -> str:
         there = [str(path) for path in Path(found[1]).parent.glob("*.yaml")]
         return f"--config is {found[1]}, which is no file{near(found[1], there or ['configs/sam_polyp.yaml'])}"
     if found := re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", said):
-        names = [*re.findall(r"[a-z]+", found[2]), *commands.__all__]
+        names = [*re.findall(r"[a-z]+", found[2]), *COMMANDS]
         return f"There is no command {found[1]!r}{near(found[1], names)}"
     if found := re.search(r'expected "subcommand" to be one of {(.+)}', said):
-        return f"No command is given{near('', [*found[1].split(','), *commands.__all__])}"
+        return f"No command is given{near('', [*found[1].split(','), *COMMANDS])}"
     return f"{key}: {first}" if key and (first := said.strip().split("\n")[0]) else " ".join(said.split())
 
 

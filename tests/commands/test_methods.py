@@ -56,4 +56,4 @@ def test_help_and_a_wrong_option(capsys):
     assert "trained parameters on SAM ViT-B" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit):
         main(["methods", "--markup"])
-    assert capsys.readouterr().err.startswith("error: There is no option 'markup'; choose from config, ")
+    assert capsys.readouterr().err.startswith("error: There is no option 'markup'; choose from ")
