@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clip test lint clean
+.PHONY: help demo demo-clip test test-all lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,9 @@ demo-clip: .venv/demo  ## fine-tune a tiny CLIP on digits, likewise
 
 test: .venv/dev  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-all: .venv/dev  ## run the tests on every adapter and network, where test takes some
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ""
 
 lint: .venv/dev  ## check style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

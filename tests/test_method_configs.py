@@ -11,6 +11,9 @@ import yaml
 
 from graft import rules
 from graft.adapters.places import places
+from graft.cli import GraftCLI
+from graft.defaults import WATCHING
+from graft.quiet import quiet
 from tests.adapters.kinds import ADAPTERS
 from tests.e2e import BASE, CONFIGS, graft, tiny
 from tests.test_configs import all_that_a_file_says_is_in
@@ -33,25 +36,38 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def parser(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """That of the command line: to make a new one takes longer than to parse."""
+def cli(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> GraftCLI:
+    """The command line after a run: to make another one takes longer than to parse, build and train."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("run"))
-        return graft("fit", "--config", BASE, *small).parser
+        made = graft("fit", "--config", BASE, *small)
+    made.save_config_callback = None
+    return made
 
 
-def test_it_trains(method: Path, small: list[str]) -> None:
-    run = graft("fit", "--config", BASE, "--config", method, *small)
-    assert run.trainer.global_step == 2
-    assert run.trainer.callback_metrics["train/loss"].isfinite()
+def parse(cli: GraftCLI, experiment: Path, method: Path, *args: str) -> Any:
+    """What a run of the command line begins with."""
+    return cli.parser.parse_args(["fit", "--config", str(experiment), "--config", str(method), *args])
+
+
+def test_it_trains(method: Path, small: list[str], cli: GraftCLI) -> None:
+    cli.config = parse(cli, BASE, method, *small)
+    cli.trainer_defaults["callbacks"] = [watching() for watching in WATCHING]
+    quiet()
+    cli.before_instantiate_classes()
+    torch.manual_seed(0)
+    cli.instantiate_classes()
+    cli.trainer.fit(cli.model, cli.datamodule)
+    assert cli.trainer.global_step == 2
+    assert cli.trainer.callback_metrics["train/loss"].isfinite()
     with torch.no_grad():
-        moved = [not torch.equal(place.adapter.fold(place.weight), place.weight) for place in places(run.model.model)]
+        moved = [not torch.equal(place.adapter.fold(place.weight), place.weight) for place in places(cli.model.model)]
     assert sum(moved) >= len(moved) / 2 > 0  # a rule may shut out half
 
 
 @pytest.mark.parametrize("experiment", [BASE, CONFIGS / "clip_dtd.yaml"], ids=["sam", "clip"])
-def test_it_is_what_its_file_says_and_nothing_else(method: Path, experiment: Path, parser: Any) -> None:
-    config = parser.parse_args(["fit", "--config", str(experiment), "--config", str(method)]).fit.as_dict()
+def test_it_is_what_its_file_says_and_nothing_else(method: Path, experiment: Path, cli: GraftCLI) -> None:
+    config = parse(cli, experiment, method).fit.as_dict()
     all_that_a_file_says_is_in(config, method)
     said = yaml.safe_load(method.read_text())
     assert {"adapter", "targets", "rules"} == said["adapt"].keys()

@@ -12,21 +12,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from graft.callbacks import (
-    Adapt,
-    Baseline,
-    Checkpoints,
-    Encode,
-    ExactResume,
-    Guard,
-    Meters,
-    Pictures,
-    SavePredictions,
-    Summary,
-)
+from graft.callbacks import Adapt, Checkpoints, Guard, Pictures, SavePredictions
+from graft.check.doctor import Doctor
 from graft.checkpoint_io import WholeFiles, check_exists
 from graft.commands import COMMANDS, named
 from graft.data.base import ImageData
+from graft.defaults import ALONE, CHECKPOINT, TRAINER, WATCHING
 from graft.dispatch import dispatch
 from graft.modules.adapted import AdaptedModule
 from graft.modules.misfits import refuse_other_data
@@ -34,28 +25,8 @@ from graft.parser import Parser
 from graft.quiet import quiet
 from graft.refusal import refused
 
-TRAINER = {
-    "logger": {
-        "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-        "init_args": {"save_dir": ".", "name": "lightning_logs", "default_hp_metric": False},
-    },
-    "num_sanity_val_steps": 0,  # the baseline validates everything before the first step
-    "use_distributed_sampler": False,  # the data modules shard: by seed and epoch, and nobody is scored twice
-    "log_every_n_steps": 10,
-    "enable_model_summary": False,  # Adapt reports what is trained
-}
-CHECKPOINT = {
-    "filename": "best-{step}",
-    "mode": "max",
-    "save_last": True,
-    "save_on_train_epoch_end": False,  # at the end of a validation, when its scores are there
-    "auto_insert_metric_name": False,
-}
-
 OTHERS = "; ".join(f"{name}: {what}" for name, what in COMMANDS.items())
 DESCRIPTION = f"Fine-tune vision foundation models with low-rank adapters. Beside the subcommands: {OTHERS}."
-
-WATCHING = (Encode, Baseline, Meters, LearningRateMonitor, RichProgressBar, Summary, Guard, ExactResume)
 
 
 class SaveConfig(SaveConfigCallback):
@@ -110,18 +81,37 @@ class GraftCLI(LightningCLI):
         return trainer
 
 
+class CheckCLI(GraftCLI):
+    """`check`: takes what `fit` takes, and looks at it before anything is trained."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trainer_class=Doctor, **options)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {"check": {"model", "datamodule"}}
+
+    def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
+        config = self.config.check
+        for name, value in {**ALONE, "max_steps": config.steps}.items():
+            config.trainer[name] = value
+        self.trainer_defaults["callbacks"] = [Guard()]
+
+
 def main(args: ArgsType = None) -> GraftCLI | None:
     """Run fit, validate, test, predict or a command. What Graft refuses ends in one sentence and exit code 1."""
     quiet()
     words = sys.argv[1:] if args is None else args
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     try:
-        if isinstance(words, list) and words and words[0] in COMMANDS:
-            dispatch(named(words[0]), words[1:])
+        word, *rest = words if isinstance(words, list) and words else [""]
+        if word in COMMANDS and word != "check":
+            dispatch(named(word), rest)
             return None
-        return GraftCLI(
-            AdaptedModule,
-            ImageData,
+        return (CheckCLI if word == "check" else GraftCLI)(
+            model_class=AdaptedModule,
+            datamodule_class=ImageData,
             subclass_mode_model=True,
             subclass_mode_data=True,
             parser_class=Parser,

@@ -76,6 +76,16 @@ def test_loca_locations_are_the_same_in_every_precision():
     assert (rough - fine).abs().max() < 0.02 * fine.abs().max()
 
 
+def test_loca_adds_its_cosines_in_float32_under_autocast():
+    torch.manual_seed(0)
+    weight = torch.zeros(64, 96)
+    adapter = LoCA(count=200).on(weight)
+    adapter.coefficients.data.normal_()
+    exact = adapter.fold(weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(adapter.fold(weight), exact)
+
+
 def test_loca_starts_spread_over_the_spectrum():
     adapter = LoCA(count=1000).on(torch.randn(8, 8))
     assert not adapter.coefficients.any()

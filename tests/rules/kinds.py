@@ -24,6 +24,7 @@ SOON: dict[str, dict[str, Any]] = {
     "DiffoRA": {"search": 0.6, "lr": 0.1},
     "IncreLoRA": {"target": 2, "top": 1, "interval": 2, "warmup": 1},
     "LambdaOrthogonality": {"threshold": 0.1},
+    "LoCAAlternation": {"coefficients": 1, "locations": 2, "share": 0.8, "ratio": 2.0},
     "ProximalGate": {"threshold": 0.1, "first": 0.0, "begin": 0.25},
     "ReSVD": {"every": 3},
 }

@@ -221,6 +221,25 @@ def test_a_trained_and_pruned_adapter_is_smaller_and_computes_the_same(tmp_path)
     assert any(adapter.rank < 4 for adapter in gated(fresh))
 
 
+def test_gates_of_few_digits_lose_what_the_equation_says():
+    """A bfloat16 just below 1 is 0.996: a step of 3e-4 is nothing to it, a thousand are."""
+    network = build(clip, torch.bfloat16)
+    inject(network.model, GatedLoRA(rank=4))
+    gated(network.model)[0].gate.data[1:] = torch.tensor([-1.0, 0.2, 0.001])
+    rule = ProximalGate(threshold=3e-4)
+    rule.prepare(network.model)
+    rule.with_trainer(math.inf)
+    for step in range(1, 1001):
+        rule.after_step(network.model, step)
+        if step == 500:  # a resumed run goes on with the rest
+            state, rule = rule.state_dict(), ProximalGate(threshold=3e-4)
+            rule.prepare(network.model)
+            rule.with_trainer(math.inf)
+            rule.load_state_dict(state)
+    assert gated(network.model)[0].gate.tolist() == pytest.approx([0.7, -0.7, 0, 0], rel=2**-8)
+    assert gated(network.model)[1].gate.tolist() == pytest.approx([0.7] * 4, rel=2**-8)
+
+
 # DyLoRA
 
 
@@ -389,6 +408,23 @@ def test_steps_on_weights_and_on_logits_take_turns():
     assert torch.allclose(rule.logits, -0.1 * sums.sign().float(), rtol=1e-4)  # Adam's first step
     for adapter, logit in zip(gated(network.model), rule.logits, strict=True):
         assert torch.allclose(adapter.gate, logit.detach().sigmoid().double())
+
+
+def test_steps_on_logits_are_none_of_the_optimizers(tmp_path):
+    """No moment, no step count and no weight decay: what is trained beside the gates stays as it was, too."""
+    found, counted = [], []
+
+    class Compare(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            found.append({name: p.detach().clone() for name, p in module.named_parameters() if "gate" not in name})
+            counted.append({int(state["step"]) for state in trainer.optimizers[0].state.values()})
+
+    adapt = lora(adapter=GatedLoRA(rank=4), rules=[DiffoRA(search=0.8)])  # of 8 steps 7
+    trainer(tmp_path, adapt, Compare(), max_epochs=4).fit(Toy(), Data())
+    for odd, even in ((0, 1), (2, 3), (4, 5)):
+        assert all(torch.equal(found[odd][name], value) for name, value in found[even].items())
+        assert not torch.equal(found[even]["model.head.1.weight"], found[even + 1]["model.head.1.weight"])
+    assert counted[:6] == [{1}, {1}, {2}, {2}, {3}, {3}]
 
 
 def test_after_the_search_gates_are_open_or_shut_and_the_optimizer_begins_anew(tmp_path):

@@ -90,6 +90,29 @@ def test_lora_pro_is_nearer_to_the_full_gradient_than_lora(network):
         assert error < (moved(down, up, *pair, 2) - gradient).norm()
 
 
+def test_lora_pro_decomposes_all_layers_of_a_shape_at_once(monkeypatch):
+    """With the gradients that one layer after the other gets."""
+    network = build(clip)
+    inject(network.model, LoRA(rank=3, alpha=6), targets=["q", "v", "fc1", "fc2"])
+    shake(network.model)
+    loss(network).backward()
+    adapters = [site.adapter for site in places(network.model)]
+    adapters[1].down.grad = None  # one that is passed over
+    expected = {
+        a: nearest(a.down.detach(), a.up.detach(), a.down.grad, a.up.grad, 2)
+        for a in adapters
+        if a.down.grad is not None
+    }
+    shapes, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda gram: shapes.append(tuple(gram.shape)) or eigh(gram))
+    LoRAPro().before_step(network.model, 1)
+    assert shapes == [(2, 7, 3, 3), (2, 4, 3, 3), (2, 4, 3, 3)]  # of A and B; q and v, fc1, fc2
+    for adapter, (of_down, of_up) in expected.items():
+        assert torch.allclose(adapter.down.grad, of_down, atol=1e-12 * of_down.abs().max().item())
+        assert torch.allclose(adapter.up.grad, of_up, atol=1e-12 * of_up.abs().max().item())
+    assert adapters[1].down.grad is None
+
+
 def test_lora_pro_in_single_precision():
     scale, down, up, full = 2.0, random(8, 40), 1e-3 * random(30, 8, seed=1), random(30, 40, seed=2)
     exact = nearest(down, up, scale * up.T @ full, scale * full @ down.T, scale)

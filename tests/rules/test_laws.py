@@ -1,11 +1,7 @@
 """What holds of every rule: a new one is found by these tests."""
 
-import os
-import subprocess
-import sys
 from functools import cache
 from itertools import combinations_with_replacement
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,15 +12,18 @@ from graft.adapters import inject
 from graft.callbacks import Adapt
 from graft.callbacks.rules import FollowRules
 from graft.data.batch import collate
-from graft.rules import Rule
+from graft.rules import LoRAPlus, Rule
 from tests.adapters.kinds import ADAPTERS, make
 from tests.adapters.networks import build, segment_anything, shake
 from tests.modules.small import Data, Items, Toy, batch, trainer
 from tests.rules.kinds import RULES, run, soon, suits
-
-ROOT = Path(__file__).parents[2]
+from tests.rules.processes import alone, together
 
 each_rule = pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
+
+
+NAMES = "|".join(kind.__name__ for kind in ADAPTERS)
+NAMES = f"({NAMES})( or ({NAMES}))*"  # all that can be typed
 
 
 def alike(first, second):
@@ -112,13 +111,38 @@ def test_what_a_rule_remembers_is_tensors_and_plain_values(kind, ended, tmp_path
 
 
 @each_rule
+def test_what_a_rule_remembers_is_all_that_it_knows(kind, ended):
+    """A fresh rule that takes over the state of a run's is like it in everything that rules make ready for a model."""
+    _, _, rule, _ = ended(kind)
+    again, module = soon(kind), Toy()
+    inject(module.model, make(suits(kind), rank=4))
+    again.prepare(module.model)
+    again.load_state_dict(rule.state_dict())
+    for name, value in vars(again).items():
+        assert alike(plain(value), plain(vars(rule)[name])), name
+
+
+def plain(value):
+    """The state of what has one, such as an optimizer."""
+    return value.state_dict() if hasattr(value, "state_dict") else value
+
+
+@each_rule
 def test_a_model_without_its_adapter_is_refused(kind, tmp_path):
     others = [adapter for adapter in ADAPTERS if not issubclass(adapter, kind.acts_on)][:1]
     for adapter in [None, *(make(other, rank=4) for other in others)]:
         adapt = Adapt(adapter, train=["head"], rules=[soon(kind)])
-        with pytest.raises(ValueError, match=r"drop the rule\.$") as refusal:
+        said = (
+            f"^The rule {kind.__name__} is for adapters such as ({NAMES}), but the model has {name_of(adapter)}: give "
+        )
+        if kind is LoRAPlus:  # it is for all that have one factor
+            said = "^LoRAPlus speeds up the factor `up`, but no adapter of this model trains one: give "
+        with pytest.raises(ValueError, match=rf"{said}another adapt\.adapter.*, or drop the rule\.$"):
             trainer(tmp_path, adapt).fit(Toy(), Data())
-        assert "Gated," not in str(refusal.value)  # no name that could not be typed
+
+
+def name_of(adapter):
+    return "none" if adapter is None else type(adapter).__name__
 
 
 def test_two_that_decide_the_same_are_refused():
@@ -160,14 +184,9 @@ def test_a_penalty_is_a_scalar_with_the_gradient_of_finite_differences(kind):
 
 def test_two_processes_end_alike(tmp_path):
     """One start of two processes for all rules; no parameter is added or reshaped, or DDP would not go on."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "tests.rules.processes", str(tmp_path)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    assert first.keys() == {kind.__name__ for kind in RULES}
-    for name in first:
-        assert alike(first[name], second[name]), name
+    first, second = together(tmp_path)
+    assert first["ends"].keys() == {kind.__name__ for kind in RULES}
+    for name in first["ends"]:
+        assert alike(first["ends"][name], second["ends"][name]), name
+    assert alike(first["shared out"], second["shared out"])
+    assert alike(first["shared out"], alone())  # as one process would have found them

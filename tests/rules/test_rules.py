@@ -3,8 +3,11 @@
 import pytest
 import torch
 
-from graft.adapters import Hydra, LoRA, SerialLoRA
+from graft.adapters import Hydra, LoRA, SerialLoRA, inject, merge
+from graft.adapters.places import at_size, places
 from graft.rules import LoRAPlus, Rule
+from graft.rules.known import known_places
+from tests.adapters.networks import build, clip, segment_anything
 from tests.modules.small import Data, Toy, lora, trainer
 
 
@@ -89,3 +92,39 @@ def test_a_ratio_that_is_not_above_zero_is_refused(ratio):
 def test_lora_plus_without_an_up_factor_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no adapter of this model trains one"):
         trainer(tmp_path, lora(adapter=None, rules=[LoRAPlus()])).fit(Toy(), Data())
+
+
+def same(model):
+    """Whether what is remembered is what is there."""
+    return [(p.name, p.adapter) for p in known_places(model)] == [(p.name, p.adapter) for p in places(model)]
+
+
+def test_places_are_described_once_and_anew_when_adapters_change(monkeypatch):
+    model, described = build(clip).model, []
+    inject(model, LoRA(rank=2), where=["vision_model"])
+    first = known_places(model)
+    monkeypatch.setattr("graft.rules.known.places", lambda model: described.append(1) or places(model))
+    assert known_places(model) is first
+    assert not described
+    inject(model, LoRA(rank=2), where=["text_model"])
+    assert same(model)
+    assert len(known_places(model)) == 2 * len(first)
+    place = known_places(model)[3]
+    place.replace(LoRA(rank=1).on(place.weight))
+    assert same(model)
+    with at_size(model):
+        assert same(model)
+    merge(model)
+    assert known_places(model) == []
+
+
+def test_places_are_of_their_own_model_and_on_its_device():
+    one, other = build(segment_anything).model, build(segment_anything).model
+    for model in (one, other):
+        inject(model, LoRA(rank=2))
+    assert same(one)
+    assert same(other)
+    other.load_state_dict(one.state_dict())
+    other.to("meta")
+    rows = [p.rows for place in known_places(other) for p in place.projections.values() if p.rows is not None]
+    assert {tensor.device.type for tensor in rows} == {"meta"}

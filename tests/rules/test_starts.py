@@ -1,15 +1,22 @@
 """Starts: the fresh model stays what it was, files and checkpoints hold the start, and each is its paper's."""
 
 import copy
+import random
+from contextlib import nullcontext
+from types import SimpleNamespace
 
+import numpy as np
 import peft
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from graft.adapters import LoRA, LoRAXS, SerialLoRA, inject, load, merge, save
 from graft.adapters.places import places
+from graft.callbacks.rules import losses as batches
 from graft.rules import FisherSVD, GradientSVD, LoRAGA, PiSSA
 from graft.rules.gradients import over_batches
+from graft.rules.start import leading
 from tests.adapters.networks import build, clip, segment_anything, shake, tiny_vit
 from tests.modules.small import Data, Toy, batch, lora, trainer
 from tests.rules.test_rules import steady
@@ -308,3 +315,95 @@ def test_a_gradient_that_is_not_finite_is_refused_by_name():
         ValueError, match=r"weights of text_model\.encoder\.layers\.0\.self.* NaN or .* --trainer\.prec"
     ):
         over_batches(sites, broken, 1)
+
+
+class Touched(Callback):
+    """What a start could leave behind, as the first batch finds it."""
+
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if trainer.global_step == 0:
+            self.drawn = random.random(), np.random.rand(), torch.rand(3).tolist()
+            norm = module.model.head[0]
+            self.buffers = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+            self.gradients = [p for p in module.parameters() if p.grad is not None]
+            self.asking = [p for p in module.model.attention.qkv.parameters(recurse=False) if p.requires_grad]
+            self.logs = "log" in vars(module)
+
+
+@pytest.mark.parametrize("rule", [rule for rule, _ in STARTS[1:]], ids=lambda rule: type(rule).__name__)
+def test_a_start_leaves_nothing_behind_but_the_adapter(rule, tmp_path):
+    adapter = {type(rule): adapter for rule, adapter in STARTS}[type(rule)]
+    found = []
+    for rules in ([], [rule]):
+        touched = Touched()
+        torch.manual_seed(5)
+        random.seed(5)
+        np.random.seed(5)
+        trainer(tmp_path, lora(adapter=adapter, rules=rules), touched).fit(Toy(), Data(shuffle=True))
+        assert not touched.gradients + touched.asking
+        assert not touched.logs
+        found.append(touched)
+    assert found[0].drawn == found[1].drawn
+    assert found[0].buffers.keys() == {"running_mean", "running_var", "num_batches_tracked"}
+    assert all(torch.equal(value, found[1].buffers[name]) for name, value in found[0].buffers.items())
+
+
+def test_losses_that_train_in_float16_are_computed_in_float32():
+    """Nothing scales them: of gradients this small float16 would keep nothing."""
+    module = Toy()
+    module.training_step = lambda batch, index: 1e-6 * (module.model(batch["image"]) - 1).square().mean()
+    weight = module.model.attention.proj.weight
+    module.requires_grad_(True).eval()
+
+    def gradient(precision, context):
+        plugin = SimpleNamespace(precision=precision, train_step_context=context)
+        strategy = SimpleNamespace(batch_to_device=lambda batch, device: batch)
+        source = batches(
+            SimpleNamespace(precision_plugin=plugin, strategy=strategy, train_dataloader=[batch()]), module
+        )
+        found = torch.autograd.grad(next(source), weight)[0]
+        source.close()
+        return found
+
+    def half():
+        return torch.autocast("cpu", torch.float16)
+
+    exact = gradient("32-true", nullcontext)
+    assert exact.any()
+    assert torch.equal(gradient("16-mixed", half), exact)
+    assert not torch.equal(gradient("bf16-mixed", lambda: torch.autocast("cpu", torch.bfloat16)), exact)
+    with half():  # what would be lost
+        lost = torch.autograd.grad(module.training_step(batch(), 0), weight)[0]
+    assert (lost - exact).norm() > 0.5 * exact.norm()
+
+
+def test_no_two_gradients_are_on_the_device_at_once():
+    network = build(clip)
+    inject(network.model, LoRA(rank=2))
+    sites = list(places(network.model))
+    weights = [p.linear.weight for site in sites for p in site.projections.values()]
+    most = 0
+
+    def count(gradient):
+        nonlocal most
+        most = max(most, sum(weight.grad is not None for weight in weights))
+        return gradient
+
+    means = over_batches(sites, losses(network), 2, count)
+    assert most == 1
+    assert not any(weight.grad is not None or weight._post_accumulate_grad_hooks for weight in weights)
+    assert [mean.shape for mean in means] == [site.weight.shape for site in sites]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_leading_triples_are_those_of_the_matrix(times):
+    network = build(clip)
+    inject(network.model, LoRA(rank=3))
+    sites = list(places(network.model))
+    matrices = [spread(site.weight.shape) for site in sites]
+    for matrix, (left, values, right) in zip(matrices, leading(sites, matrices, times), strict=True):
+        best = torch.linalg.svd(matrix)
+        n = 3 * times
+        assert torch.allclose(values, best.S[:n])
+        assert torch.allclose(left * values @ right, best.U[:, :n] * best.S[:n] @ best.Vh[:n])
+        assert left.is_contiguous()  # else a broadcast refuses it

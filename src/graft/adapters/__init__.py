@@ -16,6 +16,7 @@ from graft.adapters.lora import LoRA
 from graft.adapters.lora_group import LoRAGroup
 from graft.adapters.lora_xs import LoRAXS
 from graft.adapters.low_rank import LowRankAdapter
+from graft.adapters.many import use, using
 from graft.adapters.merge import merge
 from graft.adapters.miss import MiSS
 from graft.adapters.nola import NOLA
@@ -69,4 +70,6 @@ __all__ = [
     "load",
     "merge",
     "save",
+    "use",
+    "using",
 ]

@@ -6,20 +6,18 @@ Its metadata says how to put the adapters back (`spec`) and which frozen weights
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from graft.adapters.base import Adapter
+from graft.adapters.many import keeping, shelf
 from graft.adapters.places import at_size
 from graft.adapters.spec import restore, spec
-
-FORMAT = "graft-adapter-1"
+from graft.adapters.storage import FORMAT, read, write
 
 
 def save(model: nn.Module, path: str | Path) -> None:
@@ -41,34 +39,33 @@ def save(model: nn.Module, path: str | Path) -> None:
         "backbone": getattr(model, "name", type(model).__name__),
         "frozen_sha256": fingerprint(frozen(model, tensors)),
     }
-    path = Path(path)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, beside, metadata)
-    beside.replace(path)
+    write(path, tensors, metadata)
 
 
-def load(model: nn.Module, path: str | Path) -> None:
-    """Put a saved adapter, and whatever else was trained with it, into a fresh copy of its backbone.
+def load(model: nn.Module, path: str | Path, name: str | None = None) -> None:
+    """Put a saved adapter, and whatever else was trained with it, into its backbone.
+
+    Args:
+        model: A fresh copy of the backbone; with a name, one that keeps other adapters by name will do.
+        path: A file made by `save`.
+        name: The adapter is kept in the model under this name and becomes active; `use` switches between several. None:
+            the model holds this adapter alone.
 
     Raises:
         ValueError: the file is no adapter file, belongs to other weights, or its tensors do not fit the model; or the
-            model is adapted already.
+            model is adapted already, or keeps adapters by name and this one has none or another's.
     """
-    if held := {entry["method"].rpartition(".")[2] for entry in spec(model)}:
-        raise ValueError(f"The model holds {', '.join(sorted(held))} already: load {path} into a fresh copy of it.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as an adapter file ({error}); expected one made by `save`.") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} is a safetensors file but not an adapter file made by `save`.")
-    if fingerprint(frozen(model, tensors)) != metadata["frozen_sha256"]:
-        name = getattr(model, "name", type(model).__name__)
-        raise ValueError(f"{path} was trained on other weights ({metadata['backbone']}) than this model's ({name}).")
-    restore(model, json.loads(metadata["adapters"]))
-    copy_trained(model, tensors, str(path))
+    metadata, tensors = read(path)
+    if name is None and (kept := shelf(model).kept):
+        raise ValueError(f"The model keeps adapters by name ({', '.join(kept)}): give {path} a name, too.")
+    with nullcontext() if name is None else keeping(model, name, tensors):
+        if held := {entry["method"].rpartition(".")[2] for entry in spec(model)}:
+            raise ValueError(f"The model holds {', '.join(sorted(held))} already: load {path} into a fresh copy of it.")
+        if fingerprint(frozen(model, tensors)) != metadata["frozen_sha256"]:
+            own = getattr(model, "name", type(model).__name__)
+            raise ValueError(f"{path} was trained on other weights ({metadata['backbone']}) than this model's ({own}).")
+        restore(model, json.loads(metadata["adapters"]))
+        copy_trained(model, tensors, str(path))
 
 
 def trained(model: nn.Module) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ Du et al., ICLR 2025, https://arxiv.org/abs/2502.06820
 With K = DCT2(dL/ddW), the gradient of a_k is K[l_k]; that of a location goes straight through the rounding and is the
 central difference a_k / 2 (K[l + 1] - K[l - 1]), at most 1 in size, a neighbour beyond the edge being the edge.
 a = 0, u and v uniform, n = 1000, alpha = 1, q and v are the paper's. It trains coefficients and locations in turns,
-10 steps and 20; here they are simply parameters, and whoever trains them decides. Where locations meet, a_k add up.
+which the rule `LoCAAlternation` does; without it both are trained in every step. Where locations meet, a_k add up.
 """
 
 import math
@@ -55,13 +55,14 @@ class LoCA(Adapter):
         self.cosines_in = shared(self, weight, cosines, d_in)
 
     def fold(self, weight: Tensor) -> Tensor:
-        exact = torch.promote_types(weight.dtype, torch.float32)  # a thousand cosines, one upon the other
+        exact = torch.promote_types(weight.dtype, torch.float32)
         rows, columns = (
             part.float().clamp(0, 0.999) * (size - 1)  # in every dtype the same location
             for part, size in zip((self.rows, self.columns), weight.shape, strict=True)
         )
         spectrum = Spectrum.apply(self.coefficients.to(exact), rows, columns, *weight.shape)
-        update: Tensor = self.cosines_out().T.to(exact) @ spectrum @ self.cosines_in().to(exact)
+        with torch.autocast(weight.device.type, enabled=False):  # a thousand cosines, one upon the other
+            update: Tensor = self.cosines_out().T.to(exact) @ spectrum @ self.cosines_in().to(exact)
         return weight + self.scale * update.to(weight.dtype)
 
 

@@ -10,7 +10,8 @@ Shen et al., NeurIPS 2024, https://arxiv.org/abs/2411.01800
 As in the authors' code, f weights K with |K|, where a mask would be 0 or 1, and the start is Kaiming-uniform, so that f
 is not 0. That f(P_0, Q_0), the first update, is subtracted, so that a fresh adapter is the identity, is ours. It is one
 matrix for all layers of a shape, which start with the same P_0 and Q_0, and is in no file: `seed` gives it again.
-rank 32 and sparsity .3 are those of their scripts for fine-grained classification; for VTAB they take up to .9.
+rank 32 and sparsity .3 are those of their script for CUB; others of theirs go from 0 to .995. Where entries tie, all
+that are at most t are left out, so that no device's choice among them matters; only rounding, near t, may differ.
 SNELLA (arXiv 2510.24037), which adds a softmax to K and divides the sparsity among the layers, is not here.
 """
 

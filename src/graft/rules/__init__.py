@@ -10,6 +10,7 @@ from graft.rules.fisher_svd import FisherSVD
 from graft.rules.gradient_svd import GradientSVD
 from graft.rules.increlora import IncreLoRA
 from graft.rules.lambda_orthogonality import LambdaOrthogonality
+from graft.rules.loca_alternation import LoCAAlternation
 from graft.rules.lora_ga import LoRAGA
 from graft.rules.lora_plus import LoRAPlus
 from graft.rules.lora_pro import LoRAPro
@@ -29,6 +30,7 @@ __all__ = [
     "GradientSVD",
     "IncreLoRA",
     "LambdaOrthogonality",
+    "LoCAAlternation",
     "LoRAGA",
     "LoRAPlus",
     "LoRAPro",

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from graft.adapters import Adapter
-from graft.adapters.places import Place, places
+from graft.adapters.places import Place
+from graft.rules.known import known_places
 
 
 class Rule:
@@ -75,15 +76,27 @@ class Rule:
         Raises:
             ValueError: there are none.
         """
-        found = [place for place in places(model) if isinstance(place.adapter, self.acts_on)]
+        known = known_places(model)
+        found = [place for place in known if isinstance(place.adapter, self.acts_on)]
         if not found:
-            held = {type(place.adapter).__name__ for place in places(model)} or {"none"}
+            held = {type(place.adapter).__name__ for place in known} or {"none"}
             fitting = " or ".join(sorted(_names(self.acts_on))[:3])
             raise ValueError(
                 f"The rule {type(self).__name__} is for adapters such as {fitting}, but the model has "
                 f"{', '.join(sorted(held))}: give another adapt.adapter, or drop the rule."
             )
         return found
+
+
+def end_of(rule: Rule, total_steps: float) -> int:
+    """The number of a run's optimizer steps.
+
+    Raises:
+        ValueError: the run has no end, so shares of it mean nothing.
+    """
+    if total_steps == float("inf"):
+        raise ValueError(f"{type(rule).__name__} needs an end: give trainer.max_steps or trainer.max_epochs.")
+    return int(total_steps)
 
 
 def _names(kind: type[nn.Module]) -> set[str]:

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from graft.rules.gates import GateRule, end_of, taken
+from graft.rules.base import end_of
+from graft.rules.gates import GateRule, taken
 
 
 class DiffoRA(GateRule):

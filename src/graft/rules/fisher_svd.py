@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from graft.adapters import LoRA
-from graft.adapters.svd import decompose
 from graft.rules.gradients import over_batches
-from graft.rules.start import StartFromGradients, begin
+from graft.rules.start import StartFromGradients, begin, leading
 
 
 class FisherSVD(StartFromGradients):
@@ -34,9 +33,15 @@ class FisherSVD(StartFromGradients):
 
     def start(self, model: nn.Module, losses: Iterator[Tensor]) -> None:
         sites = self.sites(model)
-        for site, fisher in zip(sites, over_batches(sites, losses, self.batches, of=torch.square), strict=True):
-            q = fisher.sum(1).sqrt().cpu()  # (d_out,)
-            q = (q / q.mean().clamp_min(torch.finfo(q.dtype).tiny)).clamp_min(1e-5)[:, None]
-            parts, r = decompose(q * site.weight.cpu()), site.adapter.rank
-            root = (parts["values"][:r] / site.adapter.scale).sqrt()
-            begin(site.adapter, down=root[:, None] * parts["right"][:r], up=parts["left"][:, :r] * root / q)
+        fishers = over_batches(sites, losses, self.batches, of=torch.square)
+        roots = [importance(fisher) for fisher in fishers]
+        weighted = (q[:, None] * site.weight.cpu() for q, site in zip(roots, sites, strict=True))
+        for site, q, (left, values, right) in zip(sites, roots, leading(sites, weighted), strict=True):
+            root = (values / site.adapter.scale).sqrt()
+            begin(site.adapter, down=root[:, None] * right, up=left * root / q[:, None].to(left))
+
+
+def importance(fisher: Tensor) -> Tensor:
+    """q of (d_out,), in units of its mean."""
+    q = fisher.sum(1).sqrt()
+    return (q / q.mean().clamp_min(torch.finfo(q.dtype).tiny)).clamp_min(1e-5)

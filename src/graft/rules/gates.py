@@ -41,14 +41,3 @@ def taken(adapters: Sequence[Gated]) -> Tensor | None:
 def gradient_of(gate: nn.Parameter) -> Tensor:
     """A gate's gradient in float32; zeros if it has none."""
     return torch.zeros_like(gate, dtype=torch.float32) if gate.grad is None else gate.grad.float()
-
-
-def end_of(rule: GateRule, total_steps: float) -> int:
-    """The number of a run's optimizer steps.
-
-    Raises:
-        ValueError: the run has no end, so shares of it mean nothing.
-    """
-    if total_steps == float("inf"):
-        raise ValueError(f"{type(rule).__name__} needs an end: give trainer.max_steps or trainer.max_epochs.")
-    return int(total_steps)

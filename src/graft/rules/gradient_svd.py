@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from graft.adapters import LoRAXS
-from graft.adapters.svd import decompose
 from graft.rules.gradients import over_batches
-from graft.rules.start import StartFromGradients
+from graft.rules.start import StartFromGradients, leading
 
 
 class GradientSVD(StartFromGradients):
@@ -42,11 +41,11 @@ class GradientSVD(StartFromGradients):
     @torch.no_grad()
     def start(self, model: nn.Module, losses: Iterator[Tensor]) -> None:
         sites = self.sites(model)
-        for site, gradient in zip(sites, over_batches(sites, losses, self.batches), strict=True):
-            adapter, r = site.adapter, site.adapter.rank
+        steps = (-gradient.sign() for gradient in over_batches(sites, losses, self.batches))
+        for site, (left, values, right) in zip(sites, leading(sites, steps), strict=True):
+            adapter = site.adapter
             assert isinstance(adapter, LoRAXS)
-            parts = decompose(-gradient.sign())
-            adapter.core.copy_(torch.diag(self.lr / adapter.scale * parts["values"][:r]))
+            adapter.core.copy_(torch.diag(self.lr / adapter.scale * values))
             # Of the data, not of the weight alone: so they are kept in files and checkpoints.
-            adapter.register_buffer("down", parts["right"][:r].to(adapter.core, copy=True))
-            adapter.register_buffer("up", parts["left"][:, :r].to(adapter.core, copy=True))
+            adapter.register_buffer("down", right.to(adapter.core, copy=True))
+            adapter.register_buffer("up", left.to(adapter.core, copy=True))

@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from graft.adapters import LoRA
-from graft.adapters.svd import decompose
 from graft.rules.gradients import over_batches
-from graft.rules.start import StartFromGradients, begin
+from graft.rules.start import StartFromGradients, begin, leading
 
 
 class LoRAGA(StartFromGradients):
@@ -49,7 +48,7 @@ class LoRAGA(StartFromGradients):
 
     def start(self, model: nn.Module, losses: Iterator[Tensor]) -> None:
         sites = self.sites(model)
-        for site, gradient in zip(sites, over_batches(sites, losses, self.batches), strict=True):
-            parts, r = decompose(gradient), site.adapter.rank
-            c = len(gradient) ** 0.25 / self.gamma**0.5
-            begin(site.adapter, down=c * parts["right"][:r], up=c * parts["left"][:, r : 2 * r])
+        gradients = over_batches(sites, losses, self.batches)
+        for site, (left, _, right) in zip(sites, leading(sites, gradients, times=2), strict=True):
+            c, r = len(left) ** 0.25 / self.gamma**0.5, site.adapter.rank
+            begin(site.adapter, down=c * right[:r], up=c * left[:, r:])

@@ -10,16 +10,19 @@ SoRA's equation has t = learning rate x lambda, its scripts t = lambda whatever 
 is the latter. Both papers' code then also shuts a gate that comes out below t, so all up to 2 t; this is the equation.
 SoRA trains again and again with larger thresholds, CoDyRA begins after half of the steps (`begin` 0.5) and raises the
 threshold from 0 (`first` 0) to 0.005, in stairs; here it rises in a line. Gates have no weight decay. Adam's momentum
-goes on moving a gate after its gradient is gone: one that is at 0 may leave it for some steps.
+goes on moving a gate after its gradient is gone: one that is at 0 may leave it for some steps. bfloat16 has no number
+between 1 and 0.996: what a gate of few digits cannot lose yet is kept, in float32, for the steps that follow.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graft.rules.gates import GateRule, end_of
+from graft.rules.base import end_of
+from graft.rules.gates import GateRule
 
 
 class ProximalGate(GateRule):
@@ -42,6 +45,9 @@ class ProximalGate(GateRule):
         self.first = first
         self.begin = begin
 
+    def prepare(self, model: nn.Module) -> None:
+        self.rests = [torch.zeros(adapter.rank) for adapter in self.gated(model)]
+
     def with_trainer(self, total_steps: float) -> None:
         scheduled = self.begin > 0 or self.first is not None
         self.total_steps = end_of(self, total_steps) if scheduled else 0
@@ -57,5 +63,13 @@ class ProximalGate(GateRule):
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, step: int) -> None:
-        for adapter in self.gated(model):
-            adapter.gate.copy_(F.softshrink(adapter.gate, self.threshold_at(step)))
+        for place, adapter in enumerate(self.gated(model)):
+            moved = F.softshrink(adapter.gate + self.rests[place].to(adapter.gate.device), self.threshold_at(step))
+            adapter.gate.copy_(moved)
+            self.rests[place] = moved - adapter.gate
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rests": [rest.clone() for rest in self.rests]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rests = [rest.clone() for rest in state["rests"]]

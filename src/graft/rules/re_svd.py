@@ -9,7 +9,8 @@ Lee et al., FedSVD, NeurIPS 2025, https://arxiv.org/abs/2505.12805
 
 In the paper a server does so between the rounds of clients that train B alone, with A frozen. Ours: every `every`
 steps of any training, with A trained too. The optimizer's moments belong to the factors that were, so they are
-forgotten, with their step counts. While B = 0 the directions are arbitrary, and nothing is done.
+forgotten, with their step counts. While B = 0 the directions are arbitrary, and nothing is done. Processes that train
+together refactor each for itself: their factors are the same bit for bit, and so is what becomes of them.
 """
 
 import torch

@@ -1,0 +1,1 @@
+"""What `check` looks at: the files, the model, and whether the two together learn one batch by heart."""
