@@ -55,17 +55,19 @@ class Attention(published.Attention):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, width) to the same shape."""
-        height, width = x.shape[1:3]
+        height = x.shape[1]
         side = math.isqrt(len(self.attention_bias_idxs))
         rows = torch.cat([x.flatten(0, 2), x.new_zeros(1, x.shape[3])])  # the last is what lies beyond the image
         qkv = self.qkv(self.norm(rows))
         inside, beyond = qkv[:-1].view(*x.shape[:3], -1), qkv[-1]
-        across = [self.windows(part, side, beyond) for part in inside.split(whole(height, side), 1)]
-        return self.proj(torch.cat(across, 1))
+        bands = torch.split(inside, whole(height, side), 1)
+        y: Tensor = self.proj(torch.cat([self.windows(band, side, beyond) for band in bands], 1))
+        return y
 
     def windows(self, qkv: Tensor, side: int, beyond: Tensor) -> Tensor:
         """Attend in all windows of some rows: whole windows, and what remains to their right."""
-        return torch.cat([self.attend(part, side, beyond) for part in qkv.split(whole(qkv.shape[2], side), 2)], 2)
+        parts = torch.split(qkv, whole(qkv.shape[2], side), 2)
+        return torch.cat([self.attend(part, side, beyond) for part in parts], 2)
 
     def attend(self, qkv: Tensor, side: int, beyond: Tensor) -> Tensor:
         """Attend in windows of one size, side x side or what the image has of them."""
@@ -73,7 +75,7 @@ class Attention(published.Attention):
         h, w = min(side, height), min(side, width)
         cut = qkv.view(batch, height // h, h, width // w, w, self.num_heads, -1).permute(0, 1, 3, 5, 2, 4, 6)
         tokens = cut.reshape(-1, self.num_heads, h * w, cut.shape[-1])  # (windows, heads, tokens, 3 d)
-        q, k, v = tokens.split([self.key_dim, self.key_dim, self.d], dim=-1)
+        q, k, v = torch.split(tokens, [self.key_dim, self.key_dim, self.d], dim=-1)
         offset = self.attention_bias_idxs.view(side, side, side, side)[:h, :w].flatten(0, 1)
         bias = self.attention_biases[:, offset]  # (heads, tokens, side, side)
         near = bias[..., :h, :w].flatten(2)
@@ -100,7 +102,7 @@ class Windowed(published.TinyViTBlock):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H W, width) to the same shape."""
         height, width = self.input_resolution
-        x = x.unflatten(1, (height, width))
+        x = x.view(-1, height, width, x.shape[2])
         x = x + self.attn(x)
         x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1, 2)
         y: Tensor = x + self.mlp(x)
