@@ -1,6 +1,7 @@
 """Bad input, as data: what is given, and what Graft says of it. To add a case, add one entry to `CASES`.
 
-Those of classification are in `bad_classes.py`, those of the family of methods in `bad_methods.py`.
+Those of classification are in `bad_classes.py`, of the family of methods in `bad_methods.py`, of commands in
+`bad_commands.py`.
 
 Each case starts from a working folder with a tiny experiment (`tests.place`), changes it, and runs a command there.
 `python -m tests.bad_input` writes docs/errors.md from all of them; `test_bad_input.py` holds each against its row.
@@ -24,6 +25,7 @@ from PIL import Image
 from graft.data.images import read_mask
 from graft.modules import SamSegmentation
 from tests.bad_classes import CLASSES
+from tests.bad_commands import COMMANDS
 from tests.bad_methods import METHODS
 from tests.place import Case, Place, noise, place, square, text, together, trained
 
@@ -387,7 +389,7 @@ CASES: dict[str, list[Case]] = {
             command="methods",
             config="",
         ),
-        Case("No command", command="", config="", says=("No command", "fit, methods, predict, test, validate")),
+        Case("No command", command="", config="", says=("No command", "fit", "export", "methods")),
         Case("No model and no data", config="", says=("No data and no model", "--config")),
     ],
     "Configuration files": [
@@ -635,6 +637,7 @@ CASES: dict[str, list[Case]] = {
     ],
     **METHODS,
     **CLASSES,
+    **COMMANDS,
 }
 
 HEAD = """\
