@@ -214,6 +214,7 @@ def test_methods_differ_in_what_they_say_alone(few_shot: ModuleType, capsys: pyt
     assert (probe["adapt"]["adapter"], probe["adapt"]["train"]) == (None, ["head"])
 
 
+@pytest.mark.all
 def test_a_real_cell_trains_and_tests_the_last_weights(tmp_path: Path) -> None:
     typed = ["--sets", "Digits", "--shots", "1", "--seeds", "0", "--methods", "Serial LoRA", "--trainer.max_steps", "2"]
     command = [sys.executable, str(BENCHMARKS / "few_shot.py"), *typed, "--root", "data", "--out", "scores.json"]

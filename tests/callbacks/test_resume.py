@@ -24,7 +24,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+LESS_LIKELY = ("LoRA+", "validation every second epoch", "validation twice an epoch", "gradient checkpointing")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.all) if n in LESS_LIKELY else n for n in OPTIONS])
 def test_every_moment_is_one_to_stop_at(name: str, tmp_path: Path) -> None:
     diary = Diary(tmp_path)
     weights = run(tmp_path, diary, **OPTIONS[name])

@@ -32,7 +32,7 @@ def says(session: Any, inputs: dict[str, Tensor]) -> Tensor:
     return torch.from_numpy(session.run(["logits"], {name: value.numpy() for name, value in inputs.items()})[0])
 
 
-@pytest.mark.parametrize("prompt", ["none", "point"])
+@pytest.mark.parametrize("prompt", ["none", pytest.param("point", marks=pytest.mark.all)])
 def test_onnxruntime_says_what_was_trained(tmp_path: Path, prompt: str) -> None:
     module = SamSegmentation("tiny", 64, prompt=prompt, num_classes=2).eval()
     inject(module.model, SerialLoRA(rank=2), where=["image_encoder"])
