@@ -20,6 +20,7 @@ def case(given: str, command: str, says: tuple[str, ...], *prepare: object) -> C
 
 COMMANDS: dict[str, list[Case]] = {
     "Commands around a run": [
+        case("Nothing to look at", "inspect", ("No path is given", "--help")),
         case("No checkpoint there", "inspect none.ckpt", ("none.ckpt",)),
         case("Weights, not a checkpoint", "inspect sam.pth", ("sam.pth", "Segment Anything"), weights),
         case("Something else", "report notes.txt", ("notes.txt", "no complete checkpoint"), text("notes.txt", "no")),

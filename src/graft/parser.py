@@ -63,7 +63,7 @@ def sentence(message: str, known: set[str]) -> str:
     if found := re.search(r"Expected a dot import path string: (\S+)", said):
         return no_class(key, found[1])
     if found := re.search(r"arguments are required: (.+)", said):
-        return missing(key, found[1].split(", "))
+        return missing(key, found[1].split(", "), configured="seed_everything" in known)  # a run's, not a command's
     if found := re.search(r"(?:Subtypes: \[(.*?)\]\s+Errors:(?s:.*?)Given|Expected an? (.+)\. Got) value: (.*)", said):
         if nested := re.match(r"NestedArg\(key='([\w.]+)'", found[3]):
             return no_owner(key, nested[1])
@@ -106,10 +106,12 @@ def no_owner(key: str, option: str) -> str:
     return f"--{key}.{option} is given, but no --{key} that has it: name its class first."
 
 
-def missing(key: str, names: list[str]) -> str:
+def missing(key: str, names: list[str], configured: bool) -> str:
     if key:
         return f"{key} needs {' and '.join(names)}: give it --{key}.{names[0]}."
     parts = [name.rpartition(".")[2] for name in names]
+    if not configured:
+        return f"No {' and no '.join(parts)} is given: --help says what it is."
     return f"No {' and no '.join(parts)} is given: add --config configs/sam_polyp.yaml, or a file of your own."
 
 
