@@ -62,7 +62,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         torch.save(build_sam("tiny").state_dict(), folder / "tiny.pth")
         class_folders(folder)
         (folder / "config.yaml").write_text((config + TRAINER).replace("FOLDER", str(folder)))
-        graft("fit", "--config", folder / "config.yaml")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)  # where a run without a logger leaves its configuration
+            graft("fit", "--config", folder / "config.yaml")
         checkpoints[name] = folder / "checkpoints" / "last.ckpt"
     return checkpoints
 
