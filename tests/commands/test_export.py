@@ -22,8 +22,8 @@ from graft.export.format import Format
 from graft.export.native import Native
 from graft.export.peft import Peft
 from graft.export.sam import SamTask
-from graft.export.task import quiet
 from graft.modules import ClipClassification, SamSegmentation
+from graft.quiet import hushed
 from tests.adapters.kinds import ADAPTERS, make
 from tests.adapters.networks import shake
 from tests.test_stock import precise
@@ -107,7 +107,7 @@ def loaded(form: Format, path: Path, dtype: torch.dtype = torch.float64) -> dict
     assert "import graft" not in lines
     assert "from graft" not in lines
     made: dict[str, Any] = {}
-    with default(dtype), quiet():
+    with default(dtype), hushed("onnxscript"):
         exec(lines, made)
     return made
 

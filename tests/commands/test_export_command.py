@@ -17,7 +17,7 @@ from graft.backbones import build_sam
 from graft.commands import export as command
 from graft.export import onnx
 from graft.export.sam import SamTask
-from graft.export.task import quiet
+from graft.quiet import hushed
 from graft.run import open_run
 from tests.commands.test_export import same
 from tests.e2e import class_folders, graft, refused
@@ -101,7 +101,7 @@ def test_what_is_printed_answers_as_the_run(
     assert [path.name for path in output.parent.iterdir()] == [output.name]
 
     made: dict[str, Any] = {}
-    with quiet():
+    with hushed("onnxscript"):
         exec(lines, made)
     run = open_run(runs[kind])
     batch = command.task_of(run).random(3)  # another number than was tried, with padding
@@ -202,7 +202,8 @@ def test_help_says_what_the_formats_are(capsys: pytest.CaptureFixture[str]) -> N
 
 WRITER = """
 import itertools, pathlib, sys, time
-from graft.export.whole import CARD, whole
+from graft.export.output import CARD
+from graft.whole import whole
 
 def write(path, content):
     with path.open("wb", buffering=0) as file:

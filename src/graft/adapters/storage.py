@@ -1,12 +1,13 @@
 """How an adapter file is written and read: safetensors, whole or not at all."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from graft.whole import whole
 
 FORMAT = "graft-adapter-1"
 REVERSIBLE = "graft-reversible-1"
@@ -18,18 +19,15 @@ KNOWN = {
 
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write beside and rename, so that a file under this name is always whole.
+    """Write a file, whole or not at all.
 
     Raises:
         ValueError: it cannot be written; what bore its name is untouched.
     """
-    path = Path(path)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, beside, metadata)
-        beside.replace(path)
+        with whole(Path(path)) as beside:
+            save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, beside, metadata)
     except (SafetensorError, OSError) as error:
-        beside.unlink(missing_ok=True)
         raise ValueError(f"{path} cannot be written ({error}): make room, or choose another place.") from error
 
 

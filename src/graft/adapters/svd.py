@@ -6,7 +6,6 @@ those that are as large) is positive. Singular values that are equal, which trai
 """
 
 import hashlib
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from graft.cache import cache_dir
+from graft.whole import whole
 
 WORTH = 2**18  # entries of a weight (512 x 512) from which on it takes noticeable time
 TIE = 1e-6  # entries whose sizes differ by less, relatively, may change places by rounding
@@ -80,12 +80,6 @@ def read(file: Path, weight: Tensor) -> dict[str, Tensor] | None:
 
 
 def write(file: Path, parts: dict[str, Tensor]) -> None:
-    """Write beside and rename, so that a file by this name is whole. A disk that is full costs time, not the run."""
-    beside = file.with_name(f"{file.name}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file, whole or not at all. A disk that is full costs time, not the run."""
+    with suppress(OSError, SafetensorError), whole(file) as beside:
         save_file(parts, beside)
-        beside.replace(file)
-    except (OSError, SafetensorError):
-        with suppress(OSError):
-            beside.unlink()

@@ -1,9 +1,5 @@
 """The doctor: looks at the data, the model and one batch, and ends with a verdict."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import copy
 from itertools import islice
 from pathlib import Path
@@ -23,6 +19,7 @@ from graft.check.sheet import contact_sheet
 from graft.check.show import heading, show_learnt, verdict
 from graft.data.base import ImageData
 from graft.modules.adapted import AdaptedModule
+from graft.quiet import hushed
 
 C = TypeVar("C", bound=Callback)
 
@@ -54,7 +51,7 @@ class Doctor(Trainer):
         console, findings = Console(highlight=False), list[Finding]()
         self.strategy.connect(model)
         datamodule.trainer = self
-        with hushed():
+        with hushed("lightning.pytorch"):  # about a training that is none
             heading(console, f"Data: {type(datamodule).__name__}")
             findings += parts.look_at(datamodule, model, console)
             if not stopped(findings):
@@ -103,20 +100,6 @@ def stopped(findings: list[Finding]) -> bool:
 def kept(trainer: Any, kind: type[C]) -> list[C]:
     """The trainer's callbacks of a kind."""
     return [callback for callback in trainer.callbacks if isinstance(callback, kind)]
-
-
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Lightning keeps quiet about a training that is none."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def some(dataset: Any, count: int) -> list[Any]:

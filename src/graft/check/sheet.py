@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graft.callbacks.colors import overlay
 from graft.callbacks.pictures import beside, stack
+from graft.whole import whole
 
 COUNT = 16
 SIDE = 256
@@ -30,10 +31,8 @@ def contact_sheet(dataset: Any, path: Path, names: list[str], prompt: str) -> in
     count = min(COUNT, len(dataset))
     items = [dataset[0, position * len(dataset) // count] for position in range(count)]
     sheet = stack(beside([tile(item, names, prompt) for item in items]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    Image.fromarray(np.ascontiguousarray(sheet.permute(1, 2, 0).numpy())).save(part, "PNG")
-    part.replace(path)
+    with whole(path) as part:
+        Image.fromarray(np.ascontiguousarray(sheet.permute(1, 2, 0).numpy())).save(part, "PNG")
     return count
 
 

@@ -13,10 +13,10 @@ from graft.export.clip import ClipTask
 from graft.export.format import Format
 from graft.export.native import Native
 from graft.export.onnx import Onnx
+from graft.export.output import refuse_taken, written
 from graft.export.peft import Peft
 from graft.export.sam import SamTask
 from graft.export.task import Task
-from graft.export.whole import refuse_taken, whole
 from graft.modules import ClipClassification, SamSegmentation
 from graft.run import Run, open_run
 
@@ -49,7 +49,7 @@ def export(
     with Console(stderr=True).status("asking the trained model"):
         asked, images = batch(run, task)
         expected = answer_of(task, asked)
-    with whole(output) as beside:
+    with written(output) as beside:
         with Console(stderr=True).status(f"writing {output}"):
             made.write(beside)
         with Console(stderr=True).status("asking what was written"):
@@ -61,7 +61,7 @@ def export(
                 "--to, and report this: it is a mistake of graft's."
             )
     print(f"{output} ({size(output)}): {run.path} as {to}")
-    print(f"Checked on {images}: at most {difference:.1e} of the largest logit from the trained model.")
+    print(f"Checked on {images}: at most {difference:.1e} of the largest logit apart from the trained model.")
     print(f"\n{LOADING}\n\n{made.lines(output)}", end="")
 
 

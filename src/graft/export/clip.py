@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from graft.adapters.files import trained
 from graft.backbones.clip import build_clip
 from graft.export.networks import Scores
+from graft.export.output import write_card
 from graft.export.task import TRAINED, Made, Task
-from graft.export.whole import write_card
 from graft.modules import ClipClassification
 
 HEAD = "head.safetensors"

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from graft.adapters import merge
 from graft.export.format import Format
-from graft.export.task import quiet, run
+from graft.export.task import run
+from graft.quiet import hushed
 
 LARGEST = 2**31  # bytes that one file of ONNX holds
 
@@ -32,7 +33,7 @@ class Onnx(Format):
         inputs = self.task.inputs(self.task.random(2 if self.task.batched else 1))
         batch = {0: torch.export.Dim("batch")} if self.task.batched else {}
         shapes = tuple(batch for _ in inputs)
-        with torch.no_grad(), quiet():
+        with torch.no_grad(), hushed("onnxscript"):
             # strict: where a network asks for len(x), the looser tracing fixes the number of images
             graph = torch.export.export(
                 network, tuple(inputs.values()), dynamic_shapes=shapes, strict=self.task.batched

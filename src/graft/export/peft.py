@@ -12,9 +12,9 @@ from torch import Tensor
 
 from graft.adapters.spec import spec
 from graft.export.format import Format
+from graft.export.output import write_card
 from graft.export.pairs import Pair, moved_biases, pairs
 from graft.export.task import TRAINED
-from graft.export.whole import write_card
 
 LEAVES = {"down": "lora_A.weight", "up": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
 """What PEFT calls the parts of a pair, in its file."""

@@ -10,9 +10,9 @@ from graft.adapters.files import trained
 from graft.backbones.build import PLANS, ViT, build_sam
 from graft.backbones.vit import TRAINED_AT
 from graft.export.networks import Masks
+from graft.export.output import write_pth
 from graft.export.stock_sam import building
 from graft.export.task import TRAINED, Made, Task, run
-from graft.export.whole import write_pth
 from graft.modules import SamSegmentation
 
 POSITIONS = "image_encoder.pos_embed"

@@ -1,10 +1,6 @@
 """What an export must know of a task: how others build its network, and how that network is asked."""
 
-import logging
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graft.modules.adapted import AdaptedModule
+from graft.quiet import hushed
 
 TRAINED = "trained.safetensors"
 """Beside the adapters of a folder for PEFT: what else is not as published."""
@@ -106,20 +103,6 @@ def answer(network: nn.Module, inputs: dict[str, Tensor], batched: bool) -> Tens
 def run(lines: str) -> Made:
     """What the lines make: those that a user is shown are those that were tried."""
     made: Made = {}
-    with quiet():
+    with hushed("onnxscript"):
         exec(compile(lines, "<export>", "exec"), made)
     return made
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without what libraries say of each other."""
-    logger = logging.getLogger("onnxscript")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

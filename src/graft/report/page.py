@@ -1,7 +1,6 @@
 """The page: what was found of the runs, laid out and written."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -21,6 +20,7 @@ from graft.report.mask_section import MaskSection, mask_section
 from graft.report.masks import Masks
 from graft.report.scores import Score, best_of, scores, typical
 from graft.report.words import FILTERS
+from graft.whole import whole
 
 K = TypeVar("K", Masks, Classes)
 S = TypeVar("S", MaskSection, ClassSection)
@@ -122,19 +122,15 @@ def alike(runs: Sequence[Told], kind: type[K], section: Callable[[list[int], lis
 
 
 def write(html: str, path: Path) -> None:
-    """Write beside and rename: under its name the page is whole, or is that of before.
+    """Write the page, whole or not at all.
 
     Raises:
         ValueError: The disk is full, or the folder cannot be written.
     """
-    beside = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(html, encoding="utf-8")
-        beside.replace(path)
+        with whole(path) as beside:
+            beside.write_text(html, encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise ValueError(
             f"{path} cannot be written ({error.strerror}): make room or choose another place with --output."
         ) from error
