@@ -40,7 +40,7 @@ def test_at_1024_the_encoder_is_the_published_one(sam: Sam) -> None:
     stock.load_state_dict(ours.state_dict())
     image = torch.randn(1, 3, 1024, 1024)
     with torch.no_grad():
-        assert torch.equal(ours(image), stock(image))
+        assert (ours(image) - stock(image)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("size", [16, 64, 240])

@@ -12,13 +12,24 @@ from segment_anything.modeling import image_encoder as stock
 from torch import Tensor, nn
 
 from graft.backbones.recompute import Recomputed
+from graft.backbones.vit_attention import Attention
 
 PATCH = 16  # pixels
 TRAINED_AT = 1024  # pixels
 
 
-class Block(Recomputed, stock.Block):
-    """segment-anything's transformer block."""
+class Windowed(stock.Block):
+    """segment-anything's transformer block, which leaves the windows to its attention."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, width) to the same shape."""
+        x = x + self.attn(self.norm1(x))
+        y: Tensor = x + self.mlp(self.norm2(x))
+        return y
+
+
+class Block(Recomputed, Windowed):
+    """The same, that can compute twice."""
 
 
 class ImageEncoder(stock.ImageEncoderViT):
@@ -50,7 +61,8 @@ class ImageEncoder(stock.ImageEncoderViT):
         )
         self.img_size = image_size  # what segment-anything's predictor resizes to
         for block in self.blocks:
-            block.__class__ = Block
+            block.__class__, block.attn.__class__ = Block, Attention
+            block.attn.window_size = block.window_size
 
     def positions(self) -> Tensor:
         """The absolute positions at this size, (1, S / 16, S / 16, width); at 1024 the table itself.
