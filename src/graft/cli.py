@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from graft.callbacks import Adapt, Checkpoints, Guard, Pictures, SavePredictions
-from graft.check.doctor import Doctor
 from graft.checkpoint_io import WholeFiles, check_exists
 from graft.commands import COMMANDS, named
 from graft.data.base import ImageData
@@ -38,6 +37,16 @@ class SaveConfig(SaveConfigCallback):
 
 class GraftCLI(LightningCLI):
     """Adds the keys `adapt`, `checkpoint`, `pictures` and `predictions` (callbacks), and `cache`."""
+
+    def __init__(self, word: str = "", **options: Any) -> None:
+        self.word = word
+        super().__init__(**options)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **options: Any) -> LightningArgumentParser:
+        """Of subcommands that are not what is typed first only the names are needed: listing options takes a while."""
+        if self.word != subcommand and self.word in (*self.subcommands(), "-h", "--help"):
+            return self.init_parser(**options)
+        return super()._prepare_subcommand_parser(klass, subcommand, **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -85,6 +94,8 @@ class CheckCLI(GraftCLI):
     """`check`: takes what `fit` takes, and looks at it before anything is trained."""
 
     def __init__(self, **options: Any) -> None:
+        from graft.check.doctor import Doctor  # here: whoever trains need not wait for it
+
         super().__init__(trainer_class=Doctor, **options)
 
     @staticmethod
@@ -110,6 +121,7 @@ def main(args: ArgsType = None) -> GraftCLI | None:
             dispatch(named(word), rest)
             return None
         return (CheckCLI if word == "check" else GraftCLI)(
+            word=word,
             model_class=AdaptedModule,
             datamodule_class=ImageData,
             subclass_mode_model=True,

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from graft.backbones.quick_gelu import lighten
 from graft.download import DownloadError
 
 SEED = 0  # random weights are a function of the name, so that what is frozen needs no saving
@@ -45,6 +46,7 @@ def build_clip(name: str) -> tuple[Any, Any]:
         raise ValueError(f"{name} holds no tokenizer; give {WHOLE}.")
     model.name = name
     model.eval()
+    lighten(model)
     return model, tokenizer
 
 
@@ -91,6 +93,7 @@ def tiny() -> tuple[Any, Any]:
         model.vision_model.embeddings.position_embedding.weight.mul_(15)
     model.name = "tiny"
     model.eval()
+    lighten(model)
     return model, spelling()
 
 

@@ -18,6 +18,6 @@ class Recomputed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         block: Callable[[Tensor], Tensor] = super().forward
-        if self.recompute and torch.is_grad_enabled():
+        if self.recompute and torch.is_grad_enabled() and any(t.requires_grad for t in (x, *self.parameters())):
             block = partial(checkpoint, block, use_reentrant=False)  # the other way needs an input with a gradient
         return block(x)

@@ -109,11 +109,10 @@ class Sam(stock.Sam):
         with torch.autocast(self.device.type, enabled=False):  # in half precision a prompt is pixels off its place
             sparse, dense = self.prompt_encoder(points=labelled, boxes=boxes, masks=None)
             places = self.prompt_encoder.get_dense_pe()
-        if boxes is None and points is None:  # the same tokens for all: they broadcast over the batch
-            return self._masks(embedding, places, sparse, dense)
-        # with a prompt the published decoder takes one image
-        each = zip(embedding.chunk(batch), sparse.chunk(batch), dense.chunk(batch), strict=True)
-        return torch.cat([self._masks(image, places, *prompt) for image, *prompt in each])
+        # The published decoder takes one image and a dense embedding for each prompt, and adds the two. Exchanged, it
+        # takes an image for each prompt; what stands for "no mask" is one for all. Without prompts, so are the tokens.
+        masks: Tensor = self.mask_decoder.predict_masks(dense[:1], places, sparse, embedding)[0]
+        return masks[:, : self.channels]
 
     @torch.enable_grad()
     def unreached(self, boxes: Tensor | None = None, points: Tensor | None = None) -> set[str]:
@@ -129,7 +128,3 @@ class Sam(stock.Sam):
         for parameter, requires_grad in zip(named.values(), before, strict=True):
             parameter.requires_grad_(requires_grad)
         return {n for n, gradient in zip(named, gradients, strict=True) if gradient is None or not gradient.any()}
-
-    def _masks(self, embedding: Tensor, places: Tensor, sparse: Tensor, dense: Tensor) -> Tensor:
-        masks: Tensor = self.mask_decoder.predict_masks(embedding, places, sparse, dense)[0]
-        return masks[:, : self.channels]

@@ -2,6 +2,7 @@
 
 from graft.callbacks.adapt import Adapt
 from graft.callbacks.baseline import Baseline
+from graft.callbacks.cache_prefix import CachePrefix
 from graft.callbacks.checkpoints import Checkpoints
 from graft.callbacks.confusion import Confusion
 from graft.callbacks.encode import Encode
@@ -18,6 +19,7 @@ from graft.callbacks.summary import Summary
 __all__ = [
     "Adapt",
     "Baseline",
+    "CachePrefix",
     "Checkpoints",
     "Confusion",
     "Encode",

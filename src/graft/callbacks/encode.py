@@ -1,5 +1,6 @@
 """An image tower that training does not change need look at each image only once."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ class Encode(Callback):
     are known by the tower's weights, the precision, the way that files become pixels, and the files.
     """
 
+    folder: Path | None = None  # the cache's
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not (loader := trainer.train_dataloader):
             return
@@ -38,23 +41,31 @@ class Encode(Callback):
 
     def encode(self, trainer: Trainer, pl_module: Any, loaders: Any) -> None:
         """Give the data sets of the loaders the features of their images, where these cannot change."""
-        look = getattr(pl_module, "look", None)
-        if look is None or (weights := look.sha256()) is None:
+        look = self.look(pl_module)
+        each: Any = [loaders] if isinstance(loaders, DataLoader) else loaders or []
+        new: list[Any] = [] if look is None else [loader for loader in each if loader.dataset.features is None]
+        if not new or (weights := look.sha256()) is None:
             return
-        for loader in [loaders] if isinstance(loaders, DataLoader) else loaders:
-            dataset: Any = loader.dataset
-            if dataset.features is not None:
-                continue
+        for loader in new:
+            dataset = loader.dataset
             if dataset.augment is not None:
-                rank_zero_info("Images are encoded in every epoch anew: with --data.augment null, once and for all.")
+                self.augmented(dataset)
                 continue
 
-            def encoder(images: Tensor) -> Tensor:
+            def encoder(*tensors: Tensor) -> Tensor:
                 with torch.no_grad(), trainer.precision_plugin.forward_context():
-                    features: Tensor = look(images.to(pl_module.device))
+                    features: Tensor = look(*(tensor.to(pl_module.device) for tensor in tensors))
                 return features
 
             share = (trainer.local_rank, trainer.num_devices)  # of this machine's processes: caches may not be shared
-            features = dataset.encode(f"{weights} {trainer.precision}", encoder, loader, share)
+            features = dataset.encode(f"{weights} {trainer.precision}", encoder, loader, share, self.folder)
             trainer.strategy.barrier()
             dataset.features = features
+
+    def look(self, pl_module: LightningModule) -> Any:
+        """What makes features of images, and has a fingerprint; None where a module has nothing of the kind."""
+        return getattr(pl_module, "look", None)
+
+    def augmented(self, dataset: Any) -> None:
+        """Say what becomes of images that change in every epoch."""
+        rank_zero_info("Images are encoded in every epoch anew: with --data.augment null, once and for all.")

@@ -3,6 +3,7 @@
 Of masks: image, truth, prediction and disagreement. Of classes: image, best class and its probability.
 """
 
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from graft.callbacks.class_pictures import opened, tile
@@ -50,8 +51,8 @@ class Pictures(Callback):
             return
         for i, prediction in enumerate(outputs["masks"][:room]):
             height, width = batch["size"][i].tolist()
-            image = batch["image"][i, :, :height, :width]
-            self.rows.append(row(image.cpu(), batch["mask"][i, :height, :width].cpu(), prediction.cpu()))
+            image = batch["image"][i, :, :height, :width].cpu() if "image" in batch else whole(batch["path"][i])
+            self.rows.append(row(image, batch["mask"][i, :height, :width].cpu(), prediction.cpu()))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.rows:
@@ -65,6 +66,15 @@ class Pictures(Callback):
                 folder.mkdir(parents=True, exist_ok=True)
                 picture = Image.fromarray(np.ascontiguousarray(panel.permute(1, 2, 0).numpy()))
                 picture.save(folder / f"step-{trainer.global_step:06d}.png")
+
+
+@lru_cache(maxsize=64)
+def whole(path: str) -> Tensor:
+    """A file's image, uint8 (3, HEIGHT, ...), where a batch does not have it; read once."""
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened).convert("RGB")
+    size = (round(image.width * HEIGHT / image.height), HEIGHT)
+    return torch.from_numpy(np.array(image.resize(size))).permute(2, 0, 1)
 
 
 def row(image: Tensor, truth: Tensor, prediction: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from rich.progress import track
 from graft.data.classification.division import Labelled
 from graft.data.images import jpeg_size, read_image, read_mask
 from graft.data.samples import Sample
-from graft.data.segmentation.dataset import read_pair
+from graft.data.segmentation.resized import read_pair
 
 S = TypeVar("S")
 

@@ -11,6 +11,7 @@ class Item(TypedDict, total=False):
     """One image, and what is known of it; S is the side of the padded square.
 
     image: uint8 (3, S, S), RGB, padded with zeros at the bottom and the right, not normalised.
+    feature: In place of the image, what the part of a network that does not change has made of it.
     mask: uint8 (S, S), class indices, 0 for the background and the padding. Not in prediction.
     size: int64 (2,), height and width of the image inside the square.
     original_size: int64 (2,), height and width of the image in its file, once turned as its EXIF says.
@@ -23,6 +24,7 @@ class Item(TypedDict, total=False):
     """
 
     image: Tensor
+    feature: Tensor
     mask: Tensor
     size: Tensor
     original_size: Tensor

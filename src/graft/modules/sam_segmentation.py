@@ -14,6 +14,7 @@ from graft.losses import SegmentationLoss
 from graft.modules.adapted import AdaptedModule, adamw
 from graft.modules.masks import original_masks, original_probabilities
 from graft.modules.misfits import refuse_other_data
+from graft.modules.prefix import Prefix
 from graft.modules.scores import SegmentationScores
 
 Batch = dict[str, Any]
@@ -59,6 +60,7 @@ class SamSegmentation(AdaptedModule):
         self.prompt = prompt
         self.gradient_checkpointing = gradient_checkpointing
         sam.recompute(gradient_checkpointing)
+        self.prefix = Prefix(sam)
         self.num_classes = num_classes
         self.loss = SegmentationLoss(dice_weight, focal_gamma)
         self.mean_loss = MeanMetric()  # over images; Lightning's own mean rounds counts when processes average them
@@ -80,19 +82,15 @@ class SamSegmentation(AdaptedModule):
         return self.model
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (B, 1 or num_classes + 1, S, S) for a batch's `image` (B, 3, S, S), `size` (B, 2) and prompts."""
-        embedding = self.sam.image_encoder(self.sam.normalize(batch["image"], batch["size"]))
-        return self.decode(embedding, batch)
+        """Logits (B, 1 or num_classes + 1, S, S) of `image` (B, 3, S, S) or `feature`, `size` (B, 2) and prompts."""
+        return self.decode(self.prefix.embed(batch), batch)
 
     def decode(self, embedding: Tensor, batch: Batch) -> Tensor:
         """Logits at the size of the padded square, from an image embedding (B, C, h, w)."""
         if self.prompt != "none" and self.prompt not in batch:
             raise ValueError(f"The model needs a {self.prompt} for each image: put a prompts.csv beside the images.")
-        low_res = self.sam.decode(
-            embedding,
-            boxes=batch["box"] if self.prompt == "box" else None,
-            points=batch["point"] if self.prompt == "point" else None,
-        )
+        boxes, points = (batch[kind] if self.prompt == kind else None for kind in ("box", "point"))
+        low_res = self.sam.decode(embedding, boxes, points)
         return F.interpolate(low_res, (self.image_size, self.image_size), mode="bilinear", align_corners=False)
 
     def masks(self, logits: Tensor, batch: Batch) -> list[Tensor]:
@@ -101,12 +99,12 @@ class SamSegmentation(AdaptedModule):
 
     def valid(self, batch: Batch) -> Tensor:
         """(B, S, S) bool: False in the padding."""
-        return self.sam.valid(batch["image"], batch["size"])[:, 0]
+        return self.sam.valid(batch["mask"][:, None].expand(-1, 3, -1, -1), batch["size"])[:, 0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         terms = self.loss(self(batch), batch["mask"], self.valid(batch))
         for name, term in terms.items():
-            self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=len(batch["image"]), sync_dist=True)
+            self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=len(batch["mask"]), sync_dist=True)
         return terms["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from graft.data.classification.crop import Crop, cut_centre
 from graft.data.classification.division import Labelled
-from graft.data.features import Encoder, Features, encode
+from graft.data.feature_files import Features
+from graft.data.features import Encoder, encode
 from graft.data.files import list_images
 from graft.data.images import Pixels, read_image
 
@@ -54,9 +55,11 @@ class ClassificationDataset(Dataset[LabelledItem]):
         self.seed = seed
         self.features: Features | None = None  # once there, no image is read any more
 
-    def encode(self, key: str, encoder: Encoder, like: DataLoader[Any], share: tuple[int, int]) -> Features:
+    def encode(
+        self, key: str, encoder: Encoder, like: DataLoader[Any], share: tuple[int, int], folder: Path | None = None
+    ) -> Features:
         """The features of all images (see `graft.data.features.encode`), for whoever sets `features`."""
-        return encode([sample.image for sample in self.samples], self, key, encoder, like, share)
+        return encode([sample.image for sample in self.samples], self, key, encoder, like, share, folder)
 
     def __len__(self) -> int:
         return len(self.samples)

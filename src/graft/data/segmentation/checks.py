@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from graft.data.files import name_some
 from graft.data.samples import Sample
-from graft.data.segmentation.dataset import read_pair
+from graft.data.segmentation.resized import read_pair
 
 
 def check_pairs(samples: Sequence[Sample], num_classes: int, most: int = 32) -> None:
