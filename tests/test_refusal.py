@@ -11,7 +11,7 @@ from tests.place import place, run
 
 def test_a_bug_in_a_worker_process(tmp_path: Path) -> None:
     with place(tmp_path) as at:
-        at.patch.setattr("graft.data.segmentation.dataset.fit_image", None)
+        at.patch.setattr("graft.data.segmentation.resized.fit_image", None)
         with pytest.raises(TypeError, match="Original Traceback"):
             run("fit", "--config=tiny.yaml", "--data.num_workers=1")
 
