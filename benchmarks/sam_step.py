@@ -11,19 +11,14 @@ resident memory during a step, above what it was with the model loaded (Linux); 
 """
 
 import argparse
-import ctypes
-import json
 import shlex
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from grid import insert, markdown, split
+from grid import insert, split
+from stepping import measure, serve, table
 
 RESULTS = Path(__file__).parents[1] / "docs" / "performance.md"
 Loss = Callable[[dict[str, Any]], Any]
@@ -123,14 +118,8 @@ WAYS: dict[str, Callable[[int, int], tuple[Any, Loss]]] = {
 }
 
 
-def resident(field: str) -> int:
-    """Bytes of this process's memory: VmRSS now, VmHWM at the most."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[field].split()[0]) * 1024
-
-
-def serve(name: str, size: int, batch: int, rank: int, threads: int) -> None:
-    """Build one way; then, for each line that comes in, do a step and say its seconds and peak."""
+def run(name: str, size: int, batch: int, rank: int, threads: int) -> None:
+    """Build one way; then, for each line that comes in, do a step and say what it took."""
     import torch
 
     torch.set_num_threads(threads)
@@ -143,82 +132,15 @@ def serve(name: str, size: int, batch: int, rank: int, threads: int) -> None:
         "mask": torch.zeros(batch, size, size, dtype=torch.uint8),
     }
     sample["mask"][:, size // 4 : size // 2, size // 4 : size // 2] = 1
-    clock = time.process_time if threads == 1 else time.perf_counter
-    trim = ctypes.CDLL("libc.so.6").malloc_trim  # what was freed is given back: to the next step, and to the others
-    trim(0)
-    loaded = resident("VmRSS")
-    for _ in sys.stdin:
-        Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
-        start = clock()
-        loss(sample).backward()
+
+    def step() -> float:
+        value = loss(sample)
+        value.backward()
         optimizer.step()
         optimizer.zero_grad()
-        seconds = clock() - start
-        print(json.dumps({"seconds": seconds, "peak": resident("VmHWM") - loaded}), flush=True)
-        trim(0)
+        return float(value)
 
-
-class Stepper:
-    """A process that steps when it is told to."""
-
-    def __init__(self, name: str, options: list[str]) -> None:
-        command = [sys.executable, __file__, *options, "--serve", name]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.name = name
-
-    def step(self) -> dict[str, float]:
-        """Seconds and peak of one.
-
-        Raises:
-            SystemExit: The process ended.
-        """
-        assert self.process.stdin
-        assert self.process.stdout
-        try:
-            self.process.stdin.write("step\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it ended before: what it had to say it has said on stderr
-        if not (said := self.process.stdout.readline()):
-            raise SystemExit(f"error: {self.name} ended with exit code {self.process.wait()}, as said above.")
-        answer: dict[str, float] = json.loads(said)
-        return answer
-
-    def end(self) -> None:
-        """Let it go."""
-        self.process.kill()
-        self.process.wait()
-
-
-def measure(names: list[str], options: list[str], pairs: int) -> dict[str, list[dict[str, float]]]:
-    """What each said, round by round; the first, which warms up, is left out."""
-    steppers = []
-    said: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    try:
-        for name in names:
-            steppers.append(Stepper(name, options))
-            steppers[-1].step()  # one after the other: loading, too, takes memory
-        for number in range(pairs):
-            for stepper in steppers[:: -1 if number % 2 else 1]:
-                said[stepper.name].append(stepper.step())
-            print(f"round {number + 1} of {pairs}", file=sys.stderr, flush=True)
-    finally:
-        for stepper in steppers:
-            stepper.end()
-    return said
-
-
-def table(said: dict[str, list[dict[str, float]]]) -> str:
-    """A row for each way; the first is what the others are compared with."""
-    base = next(iter(said.values()))
-    least = max(each["peak"] for each in base)
-    rows = [["", "time", "peak memory", "peak memory, GB"]]
-    for name, each in said.items():
-        ratios = sorted(a["seconds"] / b["seconds"] for a, b in zip(each, base, strict=True))
-        peak = max(one["peak"] for one in each)
-        time_ratio = f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})" if each is not base else "1"
-        rows.append([name, time_ratio, f"{peak / least:.2f}" if each is not base else "1", f"{peak / 1e9:.2f}"])
-    return markdown(*rows)
+    serve(step, threads)
 
 
 def main() -> None:
@@ -236,13 +158,13 @@ def main() -> None:
     parser.add_argument("--serve", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        serve(given.serve, given.size, given.batch, given.rank, given.threads)
+        run(given.serve, given.size, given.batch, given.rank, given.threads)
         return
     if given.write:
         split(RESULTS, "sam-step")  # before the runs, not after them
     shape = {name: getattr(given, name) for name in ("size", "batch", "rank", "threads")}
     options = [argument for name, value in shape.items() for argument in (f"--{name}", str(value))]
-    said = measure(given.only, options, given.pairs)
+    said = measure(__file__, given.only, options, given.pairs)
     only = [] if given.only == list(WAYS) else ["--only", *given.only]
     command = shlex.join(["python", "benchmarks/sam_step.py", *options, "--pairs", str(given.pairs), *only])
     text = f"{table(said)}\n\n```\n{command}\n```"
