@@ -1,6 +1,6 @@
 """Our methods against PEFT's: the time of a training step, and the bytes that it keeps for the gradient.
 
-    python benchmarks/against_peft.py [--pairs 15] [--layers 4] [--rank 8] [--batch 8]
+    python benchmarks/against_peft.py [--pairs 15] [--layers 4] [--rank 8] [--batch 8] [--write]
 
 The network is CLIP's image tower in the width of ViT-B/16 at 224 px, with random weights and separate projections, of
 which q, k, v and o are adapted; a step is forward and backward, without the optimizer's part, on one thread of the CPU,
@@ -11,17 +11,21 @@ that autograd saves, once for each storage, the network's own left out.
 
 import argparse
 import copy
+import shlex
+import sys
 import time
+from pathlib import Path
 
 import peft
 import torch
-from grid import markdown
+from grid import insert, markdown, split
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from graft.adapters import Bone, DoRA, LoRA, MiSS, RandLoRA, inject
 from graft.adapters.base import Adapter
 
+DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
 TARGETS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "out_proj"}
 
 
@@ -34,6 +38,13 @@ def methods(rank: int) -> dict[str, tuple[Adapter, peft.PeftConfig]]:
         "Bone": (Bone(rank), peft.MissConfig(r=rank, init_weights="bat")),
         "RandLoRA": (RandLoRA(rank), peft.RandLoraConfig(r=rank, randlora_alpha=rank)),
     }
+
+
+def clip_tower(layers: int, width: int, side: int) -> nn.Module:
+    """CLIP's image tower with random weights, in patches of 16 pixels."""
+    shape = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": width // 64}
+    depth = {"num_hidden_layers": layers, "image_size": side, "patch_size": 16}
+    return CLIPVisionModel(CLIPVisionConfig(**shape, **depth))
 
 
 def loss(tower: nn.Module, images: Tensor) -> Tensor:
@@ -88,12 +99,13 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=224, help="of the images, in pixels")
     parser.add_argument("--rank", type=int, default=8, help="of all methods")
     parser.add_argument("--batch", type=int, default=8, help="images a step")
+    parser.add_argument("--write", action="store_true", help=f"put the table into docs/{DOCS.name}")
     given = parser.parse_args()
+    if given.write:
+        split(DOCS, "against-peft")  # before the measuring, not after it
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    shape = {"hidden_size": given.width, "intermediate_size": 4 * given.width, "num_attention_heads": given.width // 64}
-    depth = {"num_hidden_layers": given.layers, "image_size": given.side, "patch_size": 16}
-    tower = CLIPVisionModel(CLIPVisionConfig(**shape, **depth)).train()
+    tower = clip_tower(given.layers, given.width, given.side).train()
     images = torch.randn(given.batch, 3, given.side, given.side)
     rows = [["method", "time, ours : PEFT's", "MB saved, ours", "MB saved, PEFT's"]]
     for name, (adapter, config) in methods(given.rank).items():
@@ -102,7 +114,14 @@ def main() -> None:
         config.target_modules = set(TARGETS.values())
         theirs = peft.inject_adapter_in_model(config, theirs).train()
         rows.append([name, *compare(ours, theirs, images, given.pairs)])
-    print(markdown(*rows))
+        print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
+    told = {name: value for name, value in vars(given).items() if name != "write"}
+    options = [word for name, value in told.items() for word in (f"--{name}", str(value))]
+    command = shlex.join(["python", "benchmarks/against_peft.py", *options])
+    text = f"{markdown(*rows)}\n\n```\n{command}\n```"
+    print(text)
+    if given.write:
+        insert(DOCS, "against-peft", text)
 
 
 if __name__ == "__main__":

@@ -14,18 +14,15 @@ import copy
 import inspect
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from against_peft import seconds
+from against_peft import DOCS, clip_tower, seconds
 from grid import insert, markdown, split
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel
 
 import graft.adapters
 from graft.adapters import Adapter, inject
 
-DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
 METHODS = [name for name in graft.adapters.__all__ if inspect.isclass(kind := getattr(graft.adapters, name))
            and issubclass(kind, Adapter) and not inspect.isabstract(kind)]  # fmt: skip
 
@@ -43,13 +40,6 @@ def ratios(ours: Callable[[], float], theirs: Callable[[], float], pairs: int) -
 def said(found: Tensor, digits: int = 3) -> str:
     """The median and the range."""
     return f"{found.quantile(0.5):.{digits}f} ({found[0]:.{digits}f} to {found[-1]:.{digits}f})"
-
-
-def clip_tower(layers: int, width: int, side: int) -> nn.Module:
-    """CLIP's image tower with random weights, in patches of 16 pixels."""
-    shape = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": width // 64}
-    depth = {"num_hidden_layers": layers, "image_size": side, "patch_size": 16}
-    return CLIPVisionModel(CLIPVisionConfig(**shape, **depth))
 
 
 def floor(tower: nn.Module) -> nn.Module:

@@ -6,13 +6,14 @@ that a file by its name is always complete.
 
 import csv
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from graft.whole import whole
 
 Scores = dict[str, float]
 
@@ -37,13 +38,8 @@ def read(path: Path) -> dict[str, Scores]:
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}{path.suffix}")
-    with beside.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # else a power cut could leave the new name with none of its bytes
-    beside.replace(path)
+    with whole(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="")
 
 
 def measure(name: str, command: list[str]) -> tuple[dict[str, list[float]], float]:

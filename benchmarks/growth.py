@@ -16,8 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from against_peft import saved, seconds
-from floor import DOCS, ratios, said
+from against_peft import DOCS, saved, seconds
+from floor import ratios, said
 from grid import insert, markdown, split
 from torch import Tensor, nn
 

@@ -58,7 +58,7 @@ def published(given: argparse.Namespace) -> nn.Module:
 
 def clip(given: argparse.Namespace) -> nn.Module:
     """CLIP's image tower in the width of ViT-B/16."""
-    from floor import clip_tower  # here: whoever serves a SAM need not wait for transformers
+    from against_peft import clip_tower  # here: whoever serves a SAM need not wait for transformers
 
     torch.manual_seed(0)
     return clip_tower(given.layers, 768, CLIP_SIDE)

@@ -1,7 +1,7 @@
 """Bad input, as data: what is given, and what Graft says of it. To add a case, add one entry to `CASES`.
 
 Those of classification are in `bad_classes.py`, of the family of methods in `bad_methods.py`, of commands in
-`bad_commands.py`.
+`bad_commands.py`, of what is kept on disk in `bad_kept.py`.
 
 Each case starts from a working folder with a tiny experiment (`tests.place`), changes it, and runs a command there.
 `python -m tests.bad_input` writes docs/errors.md from all of them; `test_bad_input.py` holds each against its row.
@@ -26,6 +26,7 @@ from graft.data.images import read_mask
 from graft.modules import SamSegmentation
 from tests.bad_classes import CLASSES
 from tests.bad_commands import COMMANDS
+from tests.bad_kept import KEPT
 from tests.bad_methods import METHODS
 from tests.place import Case, Place, noise, place, square, text, together, trained
 
@@ -638,6 +639,7 @@ CASES: dict[str, list[Case]] = {
     **METHODS,
     **CLASSES,
     **COMMANDS,
+    **KEPT,
 }
 
 HEAD = """\

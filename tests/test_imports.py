@@ -25,7 +25,7 @@ MAY_SEE = {
     "losses": {"losses"},
     "modules": {"modules", *TASKS},
     "callbacks": {"callbacks", "spectra", "drawing", *TASKS},
-    "data": {"data", "download", "archive", "cache"},
+    "data": {"data", "download", "archive", "cache", "whole"},
     "archive": {"download"},
     "download": {"transfer"},
     "transfer": set(),

@@ -17,7 +17,9 @@ def test_every_method_has_a_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         import_module("against_peft").main()
     finally:
         torch.set_num_threads(threads)
-    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines())
+    table, _, command = capsys.readouterr().out.partition("\n\n")
+    assert "python benchmarks/against_peft.py --pairs 1 --layers 1 --width 64" in command
+    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
     assert head == ["method", "time, ours : PEFT's", "MB saved, ours", "MB saved, PEFT's"]
     assert [row[0] for row in rows] == ["LoRA", "DoRA", "MiSS", "Bone", "RandLoRA"]
     for _, time, *megabytes in rows:

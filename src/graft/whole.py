@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
@@ -14,7 +15,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The disk is full, or the folder cannot be written; what bore the name is untouched.
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f"{path.name}.{uuid4().hex}.part")  # others, of other machines too, may be writing it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.touch()  # refuses before the work, and tells who may read a new file: safetensors lets its owner alone

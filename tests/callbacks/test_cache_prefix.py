@@ -183,7 +183,7 @@ def test_what_cannot_be_kept_is_refused(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(ValueError, match="the image encoder is trained or adapted from its beginning"):
         fit(tmp_path, CachePrefix(), adapt={})
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=rf"cannot be kept in {tmp_path / 'file'}/.*choose another folder"):
+    with pytest.raises(ValueError, match=rf"cannot be kept in {tmp_path / 'file'} .*choose another folder"):
         fit(tmp_path, CachePrefix(str(tmp_path / "file")))
     with pytest.raises(ValueError, match="CachePrefix is for SAM's image encoder, and Toy has none: leave it out"):
         trainer(tmp_path, CachePrefix(), lora()).fit(Toy(), Data())

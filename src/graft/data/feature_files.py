@@ -6,9 +6,7 @@ stopped goes on, and a damaged file is written again.
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from graft.whole import whole
+
 
 class Features:
     """The features of images, one tensor for each: `features[index]`.
 
     Args:
-        folder: Where the files are; its name says what the images are encoded with.
+        folder: Where the files are, in the folder of all features; its name says what the images are encoded with.
         images: Files of the images.
         count: Images in a file.
     """
@@ -49,19 +49,16 @@ class Features:
             ValueError: It cannot be written.
         """
         file = self.files[k]
-        beside = file.with_name(f"{file.name}.{os.getpid()}.part")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"features": features.contiguous()}, beside)
-            beside.replace(file)
-            _opened.cache_clear()  # of a damaged file by this name
+            with whole(file) as beside:
+                save_file({"features": features.contiguous()}, beside)
         except (SafetensorError, OSError) as error:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or error
             raise ValueError(
-                f"The features of images cannot be kept in {file.parent} ({error}): make room there, or choose another "
-                "folder with --cache, or that of CachePrefix."
+                f"The features of images cannot be kept in {file.parent.parent} ({reason}): make room there, or choose "
+                "another folder with --cache, or that of CachePrefix."
             ) from error
+        _opened.cache_clear()  # of a damaged file by this name
 
 
 def _name(images: Sequence[Path]) -> str:

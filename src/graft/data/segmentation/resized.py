@@ -4,7 +4,6 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import cv2
 import PIL
@@ -14,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from graft.data.images import Pixels, read_image, read_mask
 from graft.data.samples import Sample
 from graft.data.segmentation.geometry import fit_image, fit_mask
+from graft.whole import whole
 
 
 class Resized(NamedTuple):
@@ -63,16 +63,13 @@ def resize_once(sample: Sample, side: int, num_classes: int, folder: Path) -> Re
         with suppress(SafetensorError, OSError, TypeError):  # of one that is not as long as it says, or says others
             return Resized(**load_file(file))
     resized = resize(sample, side, num_classes)
-    beside = file.with_name(f"{file.name}.{uuid4().hex}.part")  # others, of other machines too, may be writing it
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(resized._asdict(), beside)
-        beside.replace(file)
+        with whole(file) as beside:
+            save_file(resized._asdict(), beside)
     except (SafetensorError, OSError) as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
         raise ValueError(
-            f"Resized images cannot be kept in {folder} ({error}): make room there, choose another folder with "
+            f"Resized images cannot be kept in {folder} ({reason}): make room there, choose another folder with "
             "--cache, or leave out data.keep_resized."
         ) from error
     return resized
