@@ -18,6 +18,8 @@ from torch import Tensor
 
 from graft.adapters.spec import spec
 from graft.backbones import Sam
+from graft.cli import GraftCLI
+from graft.commands import COMMANDS
 from graft.losses import SegmentationLoss
 from graft.modules import SamSegmentation
 from tests.e2e import BASE, CONFIGS, adapted, graft, options, prediction_folder, refused, resolved, tiny
@@ -124,6 +126,15 @@ def test_a_printed_configuration_is_a_configuration(tmp_path: Path, capsys: pyte
     file.write_text(json.dumps(printed))  # JSON is YAML
     assert resolved(capsys, "fit", "--config", file) == printed
     assert spec(adapted(graft("fit", "--config", file)))
+
+
+def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        graft("--help")
+    assert exit_.value.code == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    listed = [line for line in lines if line and line[0] in {*GraftCLI.subcommands(), *COMMANDS}]
+    assert [name for name, what in listed if len(what) > 10] == ["fit", "validate", "test", "predict", *COMMANDS]
 
 
 def test_help_explains_the_adapters_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,7 @@ MAY_SEE = {
     "configuration": set(),
     "names": set(),
     "parser": {"commands", "configuration", "names"},
+    "help": {"commands"},
     "refusal": set(),
     "checkpoint_io": set(),
     "quiet": set(),

@@ -18,14 +18,12 @@ from graft.commands import COMMANDS, named
 from graft.data.base import ImageData
 from graft.defaults import ALONE, CHECKPOINT, TRAINER, WATCHING
 from graft.dispatch import dispatch
+from graft.help import TOP, describe
 from graft.modules.adapted import AdaptedModule
 from graft.modules.misfits import refuse_other_data
 from graft.parser import Parser
 from graft.quiet import quiet
 from graft.refusal import refused
-
-OTHERS = "; ".join(f"{name}: {what}" for name, what in COMMANDS.items())
-DESCRIPTION = f"Fine-tune vision foundation models with low-rank adapters. Beside the subcommands: {OTHERS}."
 
 
 class SaveConfig(SaveConfigCallback):
@@ -47,6 +45,10 @@ class GraftCLI(LightningCLI):
         if self.word != subcommand and self.word in (*self.subcommands(), "-h", "--help"):
             return self.init_parser(**options)
         return super()._prepare_subcommand_parser(klass, subcommand, **options)
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **options: Any) -> None:
+        super()._add_subcommands(parser, **options)
+        describe(parser)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -127,7 +129,7 @@ def main(args: ArgsType = None) -> GraftCLI | None:
             subclass_mode_model=True,
             subclass_mode_data=True,
             parser_class=Parser,
-            parser_kwargs={"description": DESCRIPTION},
+            parser_kwargs=TOP,
             seed_everything_default=0,
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
