@@ -42,7 +42,7 @@ def over_batches(
         seen = 0
         for loss in islice(losses, count):
             torch.autograd.backward(loss, inputs=list(layers.values()))
-            for key in layers.keys() - reached:
+            for key in (key for key in layers if key not in reached):
                 raise ValueError(
                     f"The loss does not depend on the weights of {name_of(sites, key)}, whose gradient starts the "
                     "adapter: leave it out by adapt.where or adapt.targets."
