@@ -114,7 +114,7 @@ def test_classifications_run_on_two_processes(
     monkeypatch.setenv("GRAFT_CACHE", str(tmp_path / "cache"))
     linear = ["--model.head=linear", "--adapt.train=[head]", "--adapt.where=[vision_model]"]
     wanted = {name: files for name, files in EXPERIMENTS.items() if "clip_" in name and (every or name not in ALIKE)}
-    assert len(wanted) > (12 if every else 5)
+    assert len(wanted) > (12 if every else 4)
     args: dict[str, list[str]] = {}
     for name, files in wanted.items():
         files = [arg for path in files for arg in ("--config", str(path))]
