@@ -138,7 +138,7 @@ def run(name: str, size: int, batch: int, rank: int, threads: int) -> None:
         value.backward()
         optimizer.step()
         optimizer.zero_grad()
-        return float(value)
+        return float(value.detach())
 
     serve(step, threads)
 

@@ -16,7 +16,7 @@ from graft.adapters.base import Adapter
 from graft.backbones import build_sam
 from graft.backbones.build import PLANS, ViT
 from graft.backbones.vit import ImageEncoder
-from graft.backbones.vit_attention import Attention
+from graft.backbones.vit_attention import Attention, attention_in_parts, fused_attention
 from tests.adapters.kinds import ADAPTERS, make
 from tests.adapters.networks import noise, shake
 
@@ -124,6 +124,31 @@ class Largest(TorchDispatchMode):
         return made
 
 
+@pytest.fixture(params=[attention_in_parts, fused_attention], ids=["in parts", "fused"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
+    """Of attention, the CPU's own (in parts that are not too large for small tests) and the other devices'."""
+    monkeypatch.setattr("graft.backbones.vit_attention.attention_in_parts", request.param)
+    monkeypatch.setattr("graft.backbones.attention_in_parts.PART", 5000)
+    return request.param
+
+
+@pytest.mark.parametrize("side", [4, 9, 20], ids=["some heads a part", "rows of a head", "fewer rows at the end"])
+def test_both_ways_say_what_the_formula_says(side: int, way: Callable[..., Tensor]) -> None:
+    values = torch.randn(2, 3, side, side + 1, 8 * 3 + 2 * side + 1, dtype=torch.float64).requires_grad_()
+    q, k, v, to_row, to_column = values.split([8, 8, 8, side, side + 1], -1)
+    flat = [tensor.flatten(2, 3) for tensor in (q, k, v)]
+    added = to_row[..., None] + to_column[..., None, :]
+    expected = (0.3 * flat[0] @ flat[1].mT + added.flatten(2, 3).flatten(3)).softmax(-1) @ flat[2]
+    found = way(q, k, v, to_row, to_column, 0.3)
+    assert torch.allclose(found.flatten(2, 3), expected, rtol=0, atol=1e-12)
+    weights = noise(*found.shape, dtype=torch.float64)
+    (ours,), (theirs,) = (
+        torch.autograd.grad((said.view_as(weights) * weights).sum(), values) for said in (found, expected)
+    )
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_no_matrix_of_all_tokens_by_all_tokens(dtype: torch.dtype) -> None:
     ours = encoder(512, dtype=dtype)  # 32 x 32 tokens, two heads
@@ -137,6 +162,7 @@ def test_no_matrix_of_all_tokens_by_all_tokens(dtype: torch.dtype) -> None:
     assert largest[stock.Attention].numbers == 2 * 1024**2
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("block", [0, 1], ids=["windows", "global"])
 def test_in_half_precision_the_error_is_below_segment_anythings(block: int) -> None:
     ours = encoder(240, dtype=torch.float32).blocks[block]

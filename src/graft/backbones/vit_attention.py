@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from segment_anything.modeling import image_encoder as stock
 from torch import Tensor
 
+from graft.backbones.attention_in_parts import AttentionInParts
+
 MULTIPLE = 8  # of a head's features: all that CUDA's memory-efficient kernel takes in half precision
 
 
@@ -50,19 +52,32 @@ class Attention(stock.Attention):
     def attend(self, qkv: Tensor) -> Tensor:
         """All tokens of a grid to each other: (B, H, W, 3 width) to (B, H, W, width)."""
         batch, height, width, _ = qkv.shape
-        q, k, v = qkv.view(batch, height, width, 3, self.num_heads, -1).permute(3, 0, 4, 1, 2, 5)
-        features = q.shape[-1]
-        rest = -(features + height + width) % MULTIPLE
+        q, k, v = qkv.view(batch, height, width, 3, self.num_heads, -1).permute(3, 0, 4, 1, 2, 5).contiguous()
         rows = stock.get_rel_pos(height, height, self.rel_pos_h)  # (H, H, d): of a query's row, a key's, features
-        columns = F.pad(stock.get_rel_pos(width, width, self.rel_pos_w), (0, 0, 0, rest))
+        columns = stock.get_rel_pos(width, width, self.rel_pos_w)
         to_row = torch.einsum("bnhwd,hkd->bnhwk", q, rows)
         to_column = torch.einsum("bnhwd,wkd->bnhwk", q, columns)
-        row = torch.eye(height, dtype=k.dtype, device=k.device)[:, None].expand(-1, width, -1)
-        column = torch.eye(width, width + rest, dtype=k.dtype, device=k.device).expand(height, -1, -1)
-        place = torch.cat([row, column], -1)  # (H, W, H + W + rest); kept nowhere: one head's share of a copy
-        q = torch.cat([self.scale * q, to_row, to_column], -1)
-        k = torch.cat([k, place.expand(batch, self.num_heads, -1, -1, -1)], -1)
-        v = F.pad(v, (0, q.shape[-1] - features))
-        y = F.scaled_dot_product_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3), scale=1.0)
-        heads = y[..., :features].view(batch, self.num_heads, height, width, features)
-        return heads.permute(0, 2, 3, 1, 4).flatten(3)
+        in_parts = q.device.type == "cpu" and not torch.compiler.is_compiling()
+        y = (attention_in_parts if in_parts else fused_attention)(q, k, v, to_row, to_column, self.scale)
+        return y.permute(0, 2, 3, 1, 4).flatten(3)
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, to_row: Tensor, to_column: Tensor, scale: float) -> Tensor:
+    """A device's kernels, by the longer queries and keys; shapes (B, heads, H, W, ...)."""
+    batch, heads, height, width, features = q.shape
+    rest = -(features + height + width) % MULTIPLE
+    row = torch.eye(height, dtype=k.dtype, device=k.device)[:, None].expand(-1, width, -1)
+    column = torch.eye(width, width + rest, dtype=k.dtype, device=k.device).expand(height, -1, -1)
+    place = torch.cat([row, column], -1)  # (H, W, H + W + rest); kept nowhere: one head's share of a copy
+    q = torch.cat([scale * q, to_row, F.pad(to_column, (0, rest))], -1)
+    k = torch.cat([k, place.expand(batch, heads, -1, -1, -1)], -1)
+    v = F.pad(v, (0, q.shape[-1] - features))
+    y = F.scaled_dot_product_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3), scale=1.0)
+    return y[..., :features].view(batch, heads, height, width, features)
+
+
+def attention_in_parts(q: Tensor, k: Tensor, v: Tensor, to_row: Tensor, to_column: Tensor, scale: float) -> Tensor:
+    """The CPU's way, of the same shapes."""
+    flat = (tensor.flatten(2, 3).flatten(0, 1) for tensor in (q, k, v, to_row, to_column))
+    y: Tensor = AttentionInParts.apply(*flat, scale)
+    return y.view_as(q)
