@@ -1,10 +1,11 @@
 """What is said of a combination: what went in, what came out, and what was lost."""
 
+import os
 from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from graft.combine.pairs import Merged
 from graft.combine.sites import Site
@@ -13,11 +14,15 @@ from graft.combine.sources import Trained
 
 def table(sources: Sequence[Trained], weights: Sequence[float]) -> Table:
     """The adapters that are combined, one a row."""
-    rows = Table("adapter", "method", "places", "trained beside", "weight", box=box.SIMPLE_HEAD)
+    which = Column("adapter", overflow="fold")  # the ends of paths are what tells runs apart
+    shared = os.path.commonpath([source.path.absolute().parent for source in sources])
+    rows = Table(which, "method", "places", "trained beside", "weight", box=box.SIMPLE_HEAD)
     for source, weight in zip(sources, weights, strict=True):
         method = titles(list(source.sites.values()))
         beside = ", ".join(dict.fromkeys(name.partition(".")[0] for name in source.parts)) or "-"
-        rows.add_row(escape(str(source.path)), method, str(len(source.sites)), beside, f"{weight:g}")
+        rows.add_row(
+            escape(os.path.relpath(source.path, shared)), method, str(len(source.sites)), beside, f"{weight:g}"
+        )
     return rows
 
 

@@ -1,5 +1,6 @@
 """What adapters have learnt: singular values of the weights, of their changes and of both together."""
 
+import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -61,9 +62,11 @@ def rank(value: int | None) -> str:
 
 
 def named(titles: Mapping[Path, str]) -> dict[Path, str]:
-    """A name for each run that no other has: its title, with its path where others are titled alike."""
+    """A name for each run that no other has: its title, with what is its path's own where others are titled alike."""
     said = [*titles.values()]
-    return {path: each if said.count(each) == 1 else f"{each}: {path}" for path, each in titles.items()}
+    shared = os.path.commonpath([path.absolute().parent for path in titles])
+    own = {path: os.path.relpath(path, shared) for path in titles}
+    return {path: each if said.count(each) == 1 else f"{each}: {own[path]}" for path, each in titles.items()}
 
 
 def table(name: str, spectra: Sequence[Spectrum]) -> Table:
@@ -75,7 +78,7 @@ def table(name: str, spectra: Sequence[Spectrum]) -> Table:
         found.add_column(column, justify="right", no_wrap=True)
     for block, each in groupby(spectra, lambda s: s.block):
         lines = [
-            (s.target, f"{s.relative:.3g}", *map(ranked, (s.before, s.change, s.after)), f"{s.top_share:.0%}")
+            (s.target, f"{s.relative:#.3g}", *map(ranked, (s.before, s.change, s.after)), f"{s.top_share:.0%}")
             for s in each
         ]
         found.add_row(broken(block), *("\n".join(cells) for cells in zip(*lines, strict=True)))

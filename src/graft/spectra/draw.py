@@ -66,7 +66,7 @@ def draw(runs: Mapping[str, Sequence[Spectrum]]) -> "Figure":
         "singular values over their index; numbers: effective rank", size=SMALL, color=GREY, x=0.99, ha="right"
     )
     if len(runs) > 1:
-        legend = "      ".join(f"{line}  {name}" for line, name in zip(LINES, runs, strict=False))
+        legend = "\n".join(f"{line}  {name}" for line, name in zip(LINES, runs, strict=False))
         figure.suptitle(legend, size=TEXT, x=0.01, ha="left")
     return figure
 
