@@ -160,8 +160,9 @@ def main() -> None:
     if given.serve:
         run(given.serve, given.size, given.batch, given.rank, given.threads)
         return
+    place = f"sam-step-{given.size}"
     if given.write:
-        split(RESULTS, "sam-step")  # before the runs, not after them
+        split(RESULTS, place)  # before the runs, not after them
     shape = {name: getattr(given, name) for name in ("size", "batch", "rank", "threads")}
     options = [argument for name, value in shape.items() for argument in (f"--{name}", str(value))]
     said = measure(__file__, given.only, options, given.pairs)
@@ -170,7 +171,7 @@ def main() -> None:
     text = f"{table(said)}\n\n```\n{command}\n```"
     print(text)
     if given.write:
-        insert(RESULTS, "sam-step", text)
+        insert(RESULTS, place, text)
 
 
 if __name__ == "__main__":
