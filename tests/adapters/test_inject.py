@@ -7,6 +7,8 @@ from torch import nn
 
 from graft.adapters import LoRA, SerialLoRA, inject, merge
 from graft.adapters.anatomy import blocks
+from graft.adapters.places import places
+from graft.adapters.spec import spec
 from tests.adapters.networks import NETWORKS, build, clip, mask_decoder, segment_anything, shake, timm, tiny_vit
 
 each_network = pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
@@ -140,6 +142,29 @@ def test_an_adapted_site_is_refused():
     inject(network.model, SerialLoRA())
     with pytest.raises(ValueError, match=r"blocks\.0\.attn\.qkv has an adapter already"):
         inject(network.model, LoRA())
+
+
+def test_siglips_pooling_head_is_no_block():
+    from transformers import SiglipConfig, SiglipModel
+
+    towers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision, text = towers | {"image_size": 32, "patch_size": 8}, towers | {"vocab_size": 8, "projection_size": 32}
+    model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
+    inject(model, LoRA(rank=2), targets=["q", "fc1"])
+    names = [place.name for place in places(model)]
+    assert len(names) == 2 * 2 * 2
+    assert all(".encoder.layers." in name for name in names)
+    merge(model)
+    assert not [*places(model)]
+
+
+def test_an_unknown_attention_that_is_left_out_is_left_alone():
+    model = nn.ModuleDict({"known": build(clip).model, "other": nn.TransformerEncoderLayer(16, 2)})
+    inject(model, SerialLoRA(rank=2), where=["known"])
+    assert all(place.name.startswith("known.") for place in places(model))
+    assert spec(model)[0]["method"].endswith("SerialLoRA")
+    merge(model)
+    assert not [*places(model)]
 
 
 def test_an_unknown_attention_is_refused_by_its_type():

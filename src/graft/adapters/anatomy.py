@@ -9,6 +9,8 @@ Every attention block and MLP of the networks below is described in the same wor
     transformers CLIP, SigLIP           q_proj k_proj v_proj out_proj   separate, one input
     SAM mask decoder                    q_proj k_proj v_proj out_proj   separate, three inputs: no reader
     MLPs                                lin1, lin2 or fc1, fc2
+
+SigLIP's image tower ends in a head that pools by attention with one learnt query, its `probe`. It is no block.
 """
 
 import inspect
@@ -54,7 +56,10 @@ def blocks(model: nn.Module, where: Sequence[str] | None = None) -> Iterator[Blo
     Raises:
         TypeError: an attention module that no known anatomy describes, or a projection that is not an `nn.Linear`.
     """
+    pooling = tuple(f"{name}." for name, module in model.named_modules() if hasattr(module, "probe"))
     for name, module in model.named_modules():
+        if f"{name}.".startswith(pooling):
+            continue
         if where is None or any(f"{name}.".startswith(f"{prefix}.") for prefix in where):
             block = describe(name, module)
             if block is not None:

@@ -65,7 +65,8 @@ def at_size(model: nn.Module) -> Iterator[None]:
 def places(model: nn.Module) -> Iterator[Place]:
     """All adapters of a model, in its own order."""
     for name, module in list(model.named_modules()):  # a list: who asks may replace them
-        if (block := describe(name, module)) is None:
+        adapted = any(isinstance(part, Adapter) for part in module.modules())  # else it may be of a kind nobody knows
+        if not adapted or (block := describe(name, module)) is None:
             continue
         shared = (block.reader or module)._modules.get("adapter")
         rest = block.projections
