@@ -82,7 +82,8 @@ def main() -> None:
     rows += [[name, ", ".join(getattr(graft.adapters, name).targets), *map(said, found[name])] for name in order]
     told = {name: getattr(given, name) for name in ("layers", "width", "side", "batch", "pairs")}
     options = [word for name, value in told.items() for word in (f"--{name}", str(value))]
-    command = shlex.join(["python", "benchmarks/floor.py", *options, "--ranks", *map(str, given.ranks)])
+    only = [] if given.methods == METHODS else ["--methods", *given.methods]
+    command = shlex.join(["python", "benchmarks/floor.py", *only, *options, "--ranks", *map(str, given.ranks)])
     text = f"{markdown(*rows)}\n\n```\n{command}\n```"
     print(f"\n{text}")
     if given.write:
