@@ -56,7 +56,7 @@ def blocks(model: nn.Module, where: Sequence[str] | None = None) -> Iterator[Blo
     Raises:
         TypeError: an attention module that no known anatomy describes, or a projection that is not an `nn.Linear`.
     """
-    pooling = tuple(f"{name}." for name, module in model.named_modules() if hasattr(module, "probe"))
+    pooling = tuple(f"{name}." for name, module in model.named_modules() if "probe" in module._parameters)
     for name, module in model.named_modules():
         if f"{name}.".startswith(pooling):
             continue
